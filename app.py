@@ -1,0 +1,42 @@
+"""Arguments -> pipeline -> page. Also what Hugging Face Spaces runs."""
+
+import argparse
+import os
+from pathlib import Path
+
+# Idle OpenMP threads spin by default and starve the web server; this must be set before torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+from demo.ui import build_ui, launch
+from musediff.errors import MuseError
+from musediff.pipeline import MusePipeline
+from musediff.render.audio import Synthesizer
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description="The MuseDiff page: generate, modify and repair MIDI clips.")
+    on_spaces = "SPACE_ID" in os.environ  # there the host and the port come from the environment
+    parser.add_argument("--host", default=None if on_spaces else "127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=None if on_spaces else 7860, help="port to listen on (default 7860)")
+    parser.add_argument("--weights", type=Path, default=None, help="weights to load instead of the bundled ones")
+    parser.add_argument("--engine", default="slots", help="diffusion engine (default slots)")
+    parser.add_argument("--model", choices=("bundled", "tiny"), default="bundled", help="tiny: a small random network, for a try")
+    parser.add_argument("--share", action="store_true", help="make a public link through gradio's servers")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Serve the page until it is interrupted."""
+    options = arguments(argv)
+    try:
+        pipeline = MusePipeline.tiny() if options.model == "tiny" else MusePipeline.load(options.weights, options.engine)
+        synth = Synthesizer()
+    except MuseError as error:
+        raise SystemExit(f"musediff: {error}") from error
+    launch(build_ui(pipeline, synth), options.host, options.port, options.share)
+
+
+if __name__ == "__main__":
+    main()

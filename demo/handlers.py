@@ -1,0 +1,167 @@
+"""Events of the page -> calls of the pipeline -> updates of the screen. Plain methods and generators, tested without a browser."""
+
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from demo import form, texts
+from demo.output import Screen, Update, status_line
+from demo.session import Running, Shown, Source
+from musediff.clip import META_FIELDS, Clip, Meta
+from musediff.errors import BadRequest, MuseError
+from musediff.pipeline import Job, MusePipeline, Sampling, Upload
+
+FRAME_SECONDS = 1 / 8  # the live roll: a frame costs the server about 30 ms
+
+
+class Handlers:
+    """One per page (not per visitor): holds nothing but the pipeline and the screen."""
+
+    def __init__(self, pipeline: MusePipeline, screen: Screen) -> None:
+        self.pipeline = pipeline
+        self.screen = screen
+        self.out = screen.out
+
+    # ---- long jobs: generators, so that the page can show, stop and leave them -----------------------------------
+
+    def generate(self, shown: Shown | None, source: Source | None, add: bool, *values: Any) -> Iterator[Update]:
+        """``values``: the form in the order of META_FIELDS, then the sampling controls."""
+        try:
+            meta = form.read(values[: len(META_FIELDS)])
+            context = on_roll(shown, source) if add else None
+            job = self.pipeline.start_generate(meta, sampling(values[len(META_FIELDS) :]), context)
+        except MuseError as error:
+            yield self.screen.failed(str(error))
+            return
+        yield from self._run(job, meta, "musediff", None, len(context.tracks) if context else 0)
+
+    def change(
+        self, source: Source | None, operation: str, strength: float, bars: str, may: Sequence[str], track: int | None, *values: Any
+    ) -> Iterator[Update]:
+        """Modify or repair ``source``; ``values`` as in :meth:`generate`."""
+        try:
+            if source is None:
+                raise BadRequest(texts.NO_SOURCE)
+            clip = source.clip
+            region, tracks = read_bars(bars, clip.num_measures), (track or 0,)
+            chosen = sampling(values[len(META_FIELDS) :])
+            if operation == "repair":
+                meta = Meta()
+                job = self.pipeline.start_repair(clip, bars=region, tracks=tracks, sampling=chosen)
+            else:
+                meta = form.read(values[: len(META_FIELDS)])
+                job = self.pipeline.start_modify(
+                    clip, strength, meta=meta, bars=region, tracks=tracks, fields=frozenset(may), sampling=chosen
+                )
+        except MuseError as error:
+            yield self.screen.failed(str(error))
+            return
+        yield from self._run(job, meta, f"{Path(source.name).stem}-{operation}", source, track or 0)
+
+    def _run(self, job: Job, asked: Meta, name: str, source: Source | None, track: int) -> Iterator[Update]:
+        token, before = secrets.token_hex(4), source and source.clip
+        try:
+            yield {self.out.running: Running(job), self.out.status: status_line(texts.WAITING)}
+            drawn = 0.0
+            step = steps = 0
+            for progress in job:
+                step, steps = progress.step, progress.steps
+                if time.monotonic() - drawn >= FRAME_SECONDS:
+                    yield self.screen.live(progress.clips, step, steps, before, token)
+                    drawn = time.monotonic()
+            result = job.result()
+            yield self.screen.live(result.clips, max(step, 1), max(step, 1), before, token)
+            shown = Shown(
+                result, asked, token, f"{name}-seed{result.seed}", track=track, before=before,
+                before_sound=source and source.sound,
+            )  # fmt: skip
+            shown = self.screen.heard(shown)
+            yield self.screen.result(shown)
+            yield self.screen.downloads(shown)
+        except MuseError as error:
+            yield self.screen.failed(str(error))
+        finally:
+            job.stop()
+
+    def stop(self, running: Running) -> None:
+        """End the visitor's own job within a step; the generator that runs it then shows what there is."""
+        if running.job is None:
+            gr.Info(texts.NOTHING_TO_STOP)
+        else:
+            running.job.stop()
+
+    # ---- short events --------------------------------------------------------------------------------------------
+
+    def pick(self, shown: Shown | None, event: gr.EventData) -> Update:
+        """Show another variant."""
+        index = int(event.index)
+        if shown is None or not 0 <= index < len(shown.result.clips):
+            return {self.out.shown: gr.skip()}
+        shown = self.screen.heard(replace(shown, index=index))
+        return self.screen.result(shown) | self.screen.downloads(shown)
+
+    def open(self, data: bytes, name: str, tracks: Sequence[int] = (), first_bar: str = "1") -> tuple[Source, Upload]:
+        """A MIDI file (or other tracks and bars of it) -> the clip to work on. Raises MuseError."""
+        opened = self.pipeline.open(data, name, tuple(tracks) or None, (whole(texts.FIRST_BAR, first_bar, 1) or 1) - 1)
+        sound = self.screen.sound(opened.clip, Path(name).stem)
+        return Source(opened.clip, name, opened.notes, sound, data), opened
+
+
+def on_roll(shown: Shown | None, source: Source | None) -> Clip:
+    """The clip that the visitor sees. Raises BadRequest if there is none."""
+    if shown is not None:
+        return shown.clip
+    if source is None:
+        raise BadRequest(texts.NO_CONTEXT)
+    return source.clip
+
+
+def take(shown: Shown | None) -> Source:
+    """The clip on the roll becomes the one to work on. Raises BadRequest if there is none."""
+    if shown is None:
+        raise BadRequest(texts.NOTHING_TO_SEND)
+    return Source(shown.clip, f"{shown.name}-{shown.index + 1}.mid", sound=shown.sounds.get(shown.index))
+
+
+def sampling(values: Sequence[Any]) -> Sampling:
+    """Values of the sampling controls -> Sampling. Raises BadRequest."""
+    variants, seed, steps, guidance, temperature, density = values
+    return Sampling(
+        variants=int(variants), seed=whole(texts.SEED[0], seed, 0), steps=int(steps),
+        guidance=float(guidance), temperature=float(temperature), density=float(density),
+    )  # fmt: skip
+
+
+def whole(label: str, text: str | None, least: int) -> int | None:
+    """A whole number from a text field, None if it is empty. Raises BadRequest."""
+    text = (text or "").strip()
+    if not text:
+        return None
+    if not (text.isdecimal() and len(text) <= 18 and int(text) >= least):
+        raise BadRequest(f"{label}: {text[:40]!r} is not a whole number from {least}.")
+    return int(text)
+
+
+def read_bars(text: str, num_measures: int) -> frozenset[int] | None:
+    """ "3-4, 6" -> {2, 3, 5}: people count bars from 1. Empty: None, all bars.
+
+    Raises:
+        BadRequest: a part is no bar number, or lies outside the clip.
+    """
+    if not text.strip():
+        return None
+    bars: set[int] = set()
+    for part in text.replace("–", "-").split(","):
+        first, dash, last = (p.strip() for p in part.partition("-"))
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal()):
+            raise BadRequest(f"Bars to change: {part.strip()!r} is no bar number. Write them like 3-4 or 1, 5-6.")
+        if not 1 <= int(first) <= int(last) <= num_measures:
+            raise BadRequest(f"Bars to change: {part.strip()} does not fit, the clip has bars 1 to {num_measures}.")
+        bars.update(range(int(first) - 1, int(last)))
+    return frozenset(bars)

@@ -1,0 +1,139 @@
+"""The right-hand side of the page: roll, status, report and downloads; results -> what these show."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from demo import report, texts
+from demo.files import Shelf, url, zipped
+from demo.roll.payload import mini, payload
+from demo.roll.roll import Roll
+from demo.session import Running, Shown, Sound, Source
+from musediff.clip import Clip
+from musediff.errors import MuseError
+from musediff.render import pianoroll
+from musediff.render.audio import Synthesizer, to_wav
+
+Update = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class Output:
+    """The components that every run writes, and the visitor's state behind them."""
+
+    roll: Roll
+    status: gr.HTML
+    report: gr.HTML
+    files: dict[str, gr.DownloadButton]
+    send: gr.Button
+    shown: gr.State
+    running: gr.State
+
+    @property
+    def all(self) -> list[Any]:
+        return [self.roll, self.status, self.report, *self.files.values(), self.send, self.shown, self.running]
+
+
+def build() -> Output:
+    """Lay the right-hand side out."""
+    roll = Roll(elem_id="roll")
+    status = gr.HTML(status_line(texts.READY), elem_id="status")
+    with gr.Row(elem_classes="downloads"):
+        send = gr.Button(texts.SEND, size="sm", interactive=False, min_width=120, elem_id="send")
+        files = {
+            kind: gr.DownloadButton(label, size="sm", interactive=False, min_width=70, elem_id=f"download-{kind}")
+            for kind, label in texts.FILES.items()
+        }  # fmt: skip
+    table = gr.HTML("", elem_id="report")
+    return Output(roll, status, table, files, send, gr.State(None, time_to_live=3600), gr.State(Running()))
+
+
+def status_line(words: str, kind: str = "") -> str:
+    """One line that screen readers speak when it changes."""
+    return f'<p class="status {kind}" role="status" aria-live="polite">{texts.escape(words)}</p>'
+
+
+class Screen:
+    """Turns clips, progress and results into updates of the ``Output``."""
+
+    def __init__(self, out: Output, synth: Synthesizer, engine: str) -> None:
+        self.out = out
+        self.shelf = Shelf(out.roll)
+        self.synth = synth
+        self.engine = engine
+
+    def failed(self, words: str) -> Update:
+        """Tell what went wrong; whatever is on the screen stays."""
+        gr.Warning(texts.escape(words))
+        return {self.out.status: status_line(words, "bad")}
+
+    def live(self, clips: tuple[Clip, ...], step: int, steps: int, before: Clip | None, token: str) -> Update:
+        """The roll while denoising."""
+        value = payload(clips[0], before) | {
+            "token": token, "live": [step, steps], "index": 0, "variants": [{"notes": mini(c), "fit": ""} for c in clips],
+        }  # fmt: skip
+        return {self.out.roll: value}
+
+    def sound(self, clip: Clip, name: str) -> Sound | None:
+        """Render a clip; None (and a warning) if nothing can play it."""
+        try:
+            audio = self.synth.render(clip)
+        except MuseError as error:
+            gr.Warning(texts.escape(str(error)))
+            return None
+        return Sound(self.shelf.keep(f"{name}.wav", to_wav(audio)), audio.synth)
+
+    def heard(self, shown: Shown) -> Shown:
+        """The same with the sound of its chosen variant."""
+        if shown.index in shown.sounds:
+            return shown
+        sound = self.sound(shown.clip, f"{shown.name}-{shown.index + 1}")
+        return shown if sound is None else replace(shown, sounds=shown.sounds | {shown.index: sound})
+
+    def result(self, shown: Shown) -> Update:
+        """Roll, status and report of a result, with its sound if that is there."""
+        sound = shown.sounds.get(shown.index)
+        fits = [report.fit(shown.asked, clip, shown.track) for clip in shown.result.clips]
+        value = payload(shown.clip, shown.before) | {
+            "token": f"{shown.token}-{shown.index}", "index": shown.index,
+            "variants": [{"notes": mini(c), "fit": fit} for c, fit in zip(shown.result.clips, fits, strict=True)],
+            "audio": sound and url(sound.path), "audioBefore": shown.before_sound and url(shown.before_sound.path),
+        }  # fmt: skip
+        return {
+            self.out.roll: value,
+            self.out.status: status_line(self._status(shown, sound)),
+            self.out.report: report.table(shown.asked, shown.clip, shown.track, shown.result.notes),
+            self.out.shown: shown,
+            self.out.send: gr.update(interactive=True),
+        }
+
+    def downloads(self, shown: Shown) -> Update:
+        """The files of the chosen variant and the archive of all."""
+        result, stem = shown.result, f"{shown.name}-{shown.index + 1}"
+        picture = self.shelf.place(f"{stem}.png")
+        pianoroll.save_png(shown.clip, picture, before=shown.before)
+        sound = shown.sounds.get(shown.index)
+        everything = [(f"{shown.name}-{i + 1}.mid", result.midi(i)) for i in range(len(result.clips))]
+        archive = zipped([*everything, ("settings.json", result.settings.encode())])
+        paths = {
+            "midi": self.shelf.keep(f"{stem}.mid", everything[shown.index][1]),
+            "wav": sound and sound.path,
+            "png": str(picture),
+            "zip": self.shelf.keep(f"{shown.name}.zip", archive),
+        }
+        return {self.out.files[kind]: gr.update(value=path, interactive=path is not None) for kind, path in paths.items()}
+
+    def source(self, source: Source) -> Update:
+        """A clip to work on, not yet changed."""
+        value = payload(source.clip) | {"token": source.name, "audio": source.sound and url(source.sound.path)}
+        played = f"{texts.PLAYED_BY} {source.sound.synth}" if source.sound else texts.NO_SOUND
+        return {self.out.roll: value, self.out.status: status_line(f"{source.name} · {played}"), self.out.report: ""}
+
+    def _status(self, shown: Shown, sound: Sound | None) -> str:
+        result = shown.result
+        parts = [
+            f"{texts.SEED[0]} {result.seed}", f"{result.seconds:.1f} s", self.engine,
+            f"{texts.PLAYED_BY} {sound.synth}" if sound else texts.NO_SOUND,
+        ]  # fmt: skip
+        return " · ".join(parts if result.complete else [texts.STOPPED, *parts])

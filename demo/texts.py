@@ -1,0 +1,140 @@
+"""Every word of the page, in English: what a visitor reads, in one place."""
+
+import html
+
+from musediff.clip import INSTRUMENT_GROUPS, KEYS
+
+TITLE = "MuseDiff"
+TAGLINE = "Compose and repair MIDI clips with diffusion"
+ANY = "any"
+
+# Label and explanation of each field of Meta, in the order of the form.
+FIELDS: dict[str, tuple[str, str]] = {
+    "audio_key": ("Key", "Major or minor key of the clip"),
+    "bpm": ("Tempo (BPM)", "Quarter notes per minute, 20 to 300"),
+    "time_signature": ("Time signature", "Metre"),
+    "num_measures": ("Bars", "Length, 1 to 64"),
+    "inst": ("Instrument", "What plays it"),
+    "track_role": ("Role", "What the track does in a piece"),
+    "genre": ("Genre", "Style of the training music"),
+    "rhythm": ("Rhythm", "Straight or in triplets"),
+    "pitch_range": ("Pitch range", "Where the mean pitch lies"),
+    "min_velocity": ("Softest", "Lowest velocity, 1 to 127"),
+    "max_velocity": ("Loudest", "Highest velocity, 1 to 127"),
+    "chord_progression": ("Chords", "One group per bar"),
+}
+ROLES = {
+    "main_melody": "Main melody", "sub_melody": "Second melody", "accompaniment": "Accompaniment",
+    "bass": "Bass", "pad": "Pad", "riff": "Riff",
+}  # fmt: skip
+RANGES = {
+    "very_low": "Very low, to B1", "low": "Low, C2-B2", "mid_low": "Mid low, C3-B3", "mid": "Middle, C4-B4",
+    "mid_high": "Mid high, C5-B5", "high": "High, C6-B6", "very_high": "Very high, C7 up",
+}  # fmt: skip
+GENRES = {"newage": "New age", "cinematic": "Cinematic", "pop": "Pop", "classical": "Classical",
+          "orchestral": "Orchestral", "rock": "Rock", "ambient": "Ambient"}  # fmt: skip
+RHYTHMS = {"standard": "Straight", "triplet": "Triplets"}
+GROUPS = ("Keys", "Reed and lead", "Bells and mallets", "Plucked", "Strings and pads", "Winds and brass", "Drums", "Voices", "Vocal")
+INSTRUMENTS = {
+    name: f"{group}: {name.replace('_', ' ')}"
+    for group, members in zip(GROUPS, INSTRUMENT_GROUPS, strict=True) for name in members
+}  # fmt: skip
+
+TAB_GENERATE = "Generate"
+TAB_MODIFY = "Repair / Modify"
+PRESET = "Chord preset"
+PRESET_NONE = "own chords"
+CHORDS_HINT = "Am | F C | G7/B | N.C.   or   I-V-vi-IV   (empty: any)"
+CHORDS_ANY = "Chords: any. Leave it so, choose a preset, or type your own."
+VARIANTS = "Variants"
+CONTEXT = "Add as a new track to the clip on the roll"
+ADVANCED = "Advanced"
+STEPS = ("Steps", "More steps, more care; 16 is quick and good")
+GUIDANCE = ("Guidance", "How strictly the metadata is followed; 1 = off")
+TEMPERATURE = ("Temperature", "Lower is plainer, higher is bolder")
+DENSITY = ("Density", "Fewer or more notes")
+SEED = ("Seed", "The same seed and settings give the same clip; empty draws a new one")
+RANDOM = "random"
+SEED_RANDOM = "New seed"
+GENERATE = "Generate"
+STOP = "Stop and keep"
+
+UPLOAD = "MIDI file (.mid, at most 512 KB)"
+TRACKS = "Tracks to take"
+FIRST_BAR = "First bar to take"
+RETAKE = "Read again"
+TRACKS_INFO = "Empty: the most suitable one"
+UNNAMED = "unnamed"
+CHANGED_ON_THE_WAY = "Changed on the way in"
+TRACK = "Track to change"
+DETECTED = "Detected metadata (edit to steer)"
+SOURCE_NONE = "Upload a MIDI file, or generate a clip and press “Modify this clip” under the roll."
+OPERATION = "What to do"
+OPERATIONS = {"modify": "Modify", "repair": "Repair"}
+STRENGTH = "Strength"
+STRENGTH_WORDS = (
+    (0.0, "nothing changes"), (0.15, "fix a few wrong notes"), (0.3, "small changes"), (0.55, "vary"),
+    (0.75, "new phrases, same outline"), (0.99, "new idea"), (1.0, "all notes new"),
+)  # fmt: skip
+REPAIR_WORDS = "Repair finds notes that do not belong and replaces only them."
+BARS = ("Bars, such as 3-4", "all, or drag on the roll")
+MAY_CHANGE = "What may change"
+MAY = {"rhythm": "Rhythm", "pitch": "Pitch", "dynamics": "Velocity"}
+GO = {"modify": "Modify", "repair": "Repair"}
+
+SEND = "Modify this clip"
+REPORT_TITLE = "You asked, you got"
+ASKED = "asked:"
+MET, MISSED, LABEL = "yes", "no", "label"
+FILES = {"midi": "MIDI", "wav": "WAV", "png": "Picture (PNG)", "zip": "All variants (ZIP)"}
+READY = "Ready. Press Generate, or upload a clip under Repair / Modify."
+WAITING = "Starting…"
+STOPPED = "stopped early"
+NO_SOUND = "no sound"
+PLAYED_BY = "played by"
+NOTHING_TO_STOP = "Nothing is running."
+NOTHING_TO_SEND = "There is no clip yet. Generate one first."
+NO_SOURCE = "There is no clip to change yet. Upload a MIDI file first, or send a generated clip here."
+NO_CONTEXT = "There is no clip on the roll to add a track to. Generate or upload one first, or untick the box."
+
+# Words that the roll's JavaScript uses; {names} are filled in there.
+ROLL = {
+    "label": "Piano roll. Space plays, left and right arrows move by bars, with Shift they select bars, Escape clears the selection.",
+    "empty": "Your clip will appear here.",
+    "play": "Play", "pause": "Pause", "loop": "Loop", "speed": "Speed", "clear": "Clear selection",
+    "show": "Show", "before": "Before", "after": "After", "changes": "Changes",
+    "denoising": "Denoising, step {step} of {steps}", "preparing": "Making the sound…", "selected": "Bars {bars} selected",
+    "kept": "kept", "added": "new", "removed": "removed", "outside": "outside the key", "variant": "Variant {n}",
+    "notes": "{n} notes", "seek": "Position",
+}  # fmt: skip
+
+
+def instrument(name: str | None) -> str:
+    """ "acoustic_piano" -> "acoustic piano"."""
+    return (name or "unknown instrument").replace("_", " ")
+
+
+def key(name: str | None) -> str:
+    """ "c#minor" -> "C# minor"."""
+    if name is None:
+        return ANY
+    return f"{name[0].upper()}{name[1:-5]} {name[-5:]}"
+
+
+def value(field: str, text: str) -> str:
+    """What a report says of a field, with names as people write them."""
+    if field == "audio_key":
+        return " ".join(key(word) if word in KEYS else word for word in text.replace("of the notes ", "").split())
+    if field == "inst":
+        return instrument(text)
+    return {"pitch_range": RANGES, "genre": GENRES, "rhythm": RHYTHMS, "track_role": ROLES}.get(field, {}).get(text, text)
+
+
+def strength_words(strength: float) -> str:
+    """What a strength means for the ear."""
+    return next(words for limit, words in STRENGTH_WORDS if strength <= limit)
+
+
+def escape(words: str) -> str:
+    """Any text, safe inside HTML."""
+    return html.escape(words)

@@ -1,0 +1,92 @@
+"""Weights on disk: a folder with config.json and safetensors shards in bfloat16, each under 10 MB.
+
+config.json says which engine, which network and which vocabulary; a mismatch is refused before a tensor is used.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from musediff.errors import BadCheckpoint
+
+SHARD_BYTES = 9_500_000
+FORMAT = 1
+
+
+def save(folder: Path, engine: str, network: Mapping[str, Any], fingerprint: str, weights: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
+    """Write weights. Each file is written under another name first and then renamed; config.json comes last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shards: list[dict[str, torch.Tensor]] = [{}]
+    size = 0
+    for name in sorted(weights):
+        tensor = weights[name].detach().to("cpu", torch.bfloat16).contiguous()
+        if size and size + tensor.nbytes > SHARD_BYTES:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    names = [f"weights-{i + 1}-of-{len(shards)}.safetensors" for i in range(len(shards))]
+    for name, shard in zip(names, shards, strict=True):
+        _replace(folder / name, lambda path, shard=shard: save_file(shard, path))
+    config = {"format": FORMAT, "engine": engine, "vocabulary": fingerprint, "network": dict(network), "shards": names, "about": dict(about)}
+    _replace(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=1) + "\n"))
+    for old in set(folder.glob("weights-*.safetensors")) - {folder / name for name in names}:
+        old.unlink()
+
+
+def _replace(path: Path, write) -> None:  # noqa: ANN001
+    partial = path.with_name(path.name + ".part")
+    write(partial)
+    partial.replace(path)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a weights folder.
+
+    Raises:
+        BadCheckpoint: it is missing or not ours.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise BadCheckpoint(f"{folder}: no config.json there. Give a folder that training or convert-checkpoint wrote.") from None
+    except (OSError, ValueError) as error:
+        raise BadCheckpoint(f"{path}: cannot be read ({error}).") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise BadCheckpoint(f"{path}: not a MuseDiff checkpoint of format {FORMAT}.")
+    missing = {"engine", "vocabulary", "network", "shards"} - set(config)
+    if missing:
+        raise BadCheckpoint(f"{path}: lacks {', '.join(sorted(missing))}.")
+    return config
+
+
+def load_weights(folder: Path, config: Mapping[str, Any], fingerprint: str, expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors of all shards, checked against the vocabulary and against the names and shapes of ``expected``.
+
+    Raises:
+        BadCheckpoint: naming the shard or the tensor that is missing, damaged or of another shape.
+    """
+    if config["vocabulary"] != fingerprint:
+        raise BadCheckpoint(
+            f"{folder}: made for vocabulary {config['vocabulary']}, this version has {fingerprint}. Use the version that trained it, or train again."
+        )
+    weights: dict[str, torch.Tensor] = {}
+    for name in config["shards"]:
+        try:
+            weights.update(load_file(folder / name))
+        except FileNotFoundError:
+            raise BadCheckpoint(f"{folder / name}: this shard is missing. Copy the whole folder.") from None
+        except (SafetensorError, OSError) as error:
+            raise BadCheckpoint(f"{folder / name}: damaged ({error}). Copy it again.") from error
+    for name, tensor in expected.items():
+        if name not in weights:
+            raise BadCheckpoint(f"{folder}: tensor {name} is missing.")
+        if weights[name].shape != tensor.shape:
+            raise BadCheckpoint(f"{folder}: tensor {name} has shape {tuple(weights[name].shape)}, the network needs {tuple(tensor.shape)}.")
+    return weights

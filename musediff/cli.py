@@ -1,0 +1,143 @@
+"""The command line: arguments -> pipeline, corpora, trainer or page -> files, and an exit code.
+
+0 done, 1 our own mistake (with a traceback), 2 what the user can mend (one line), 130 interrupted.
+Only the parser is built here; torch and the rest are imported by the command that needs them.
+"""
+
+import argparse
+import json
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from musediff import cli_options as options
+from musediff.errors import BadRequest, MuseError
+
+ROOT = Path(__file__).parents[1]
+# Programs with arguments of their own: everything after the name is theirs.
+PROGRAMS = {"train": "train a model (python -m train)", "evaluate": "measure a model on held-out songs", "app": "start the page"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code. A wrong argument leaves through ``SystemExit(2)``, as argparse does.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")  # before torch: a waiting thread must not keep others from the processor
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if words and words[0] in PROGRAMS:
+            return run_program(words[0], words[1:])
+        return run_command(build_parser().parse_args(with_dashes(words)))
+    except MuseError as error:
+        print(f"musediff: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("musediff: interrupted", file=sys.stderr)
+        return 130
+
+
+def with_dashes(words: list[str]) -> list[str]:
+    """``--audio_key=aminor`` -> ``--audio-key=aminor``: the original's spelling works everywhere."""
+    return [
+        flag.replace("_", "-") + equals + value if flag.startswith("--") else word
+        for word in words
+        for flag, equals, value in [word.partition("=")]
+    ]
+
+
+def run_command(args: argparse.Namespace) -> int:
+    if args.command == "meta":
+        from musediff.meta_json import template
+
+        print(json.dumps(template(), indent=2))
+    elif args.command == "data":
+        build_data(args)
+    else:
+        import_module("musediff.cli_clips").COMMANDS[args.command](args)
+    return 0
+
+
+def build_data(args: argparse.Namespace) -> None:
+    """``data build``: corpora -> one packed file and a table of what is in it.
+
+    Raises:
+        BadRequest: names and sources do not pair up, or the file exists.
+    """
+    from musediff.data.build import build, sources
+
+    if len(args.corpus) != len(args.source) or len(set(args.corpus)) != len(args.corpus):
+        raise BadRequest(f"{len(args.corpus)} --corpus and {len(args.source)} --source: give each corpus once, and its source with it.")
+    corpora = dict(zip(args.corpus, args.source, strict=True)) | (sources(args.all) if args.all else {})
+    if not corpora:
+        raise BadRequest(
+            f"{args.all}: no known archive in this folder."
+            if args.all
+            else "Say what to pack: --corpus NAME --source PATH, or --all FOLDER."
+        )
+    if args.out.exists() and not args.force:
+        raise BadRequest(f"{args.out} exists already. Choose another --out or add --force to replace it.")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    build(corpora, args.out, args.processes or os.cpu_count() or 1)
+
+
+def run_program(name: str, words: list[str]) -> int:
+    """Hand over to the trainer, the evaluation or the page, as if they had been started themselves."""
+    sys.path.insert(0, str(ROOT))  # started as the installed script, the checkout is not where Python looks
+    if name == "app":
+        sys.argv = [str(ROOT / "app.py"), *words]
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        return 0
+    return int(import_module(f"train.{name}").main(words) or 0)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    parser = argparse.ArgumentParser(prog="musediff", description="Compose and repair MIDI clips with diffusion.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    generate = commands.add_parser("generate", help="compose clips from metadata", allow_abbrev=False)
+    options.add_meta(generate)
+    options.add_sampling(generate)
+    generate.add_argument("--num-samples", type=options.count, default=1, metavar="N", help="how many clips, any number (default 1)")
+    options.add_output(generate, "--out DIR or --out CLIP.mid", default=Path("outputs"))
+
+    modify = commands.add_parser("modify", help="change a MIDI file as far as --strength says", allow_abbrev=False)
+    options.add_source(modify)
+    modify.add_argument("--strength", type=float, default=0.4, metavar="S", help="share of the notes that change, 0 to 1 (default 0.4)")
+    modify.add_argument("--keep", nargs="+", default=[], metavar="WHAT", help="leave this of every note as it is: rhythm, pitch, dynamics")
+    options.add_meta(modify)
+    options.add_change(modify)
+
+    repair = commands.add_parser("repair", help="find the wrong notes of a MIDI file and replace them", allow_abbrev=False)
+    options.add_source(repair)
+    options.add_change(repair)
+
+    analyze = commands.add_parser("analyze", help="infer the 12 metadata of a MIDI file", allow_abbrev=False)
+    options.add_source(analyze)
+    analyze.add_argument("--json", action="store_true", help="print one JSON object")
+
+    commands.add_parser("meta", help="print a template for --meta-json", allow_abbrev=False)
+    add_data(commands.add_parser("data", help="pack corpora for training", allow_abbrev=False))
+    for name, text in PROGRAMS.items():
+        commands.add_parser(name, help=text, add_help=False)
+    return parser
+
+
+def add_data(data: argparse.ArgumentParser) -> None:
+    build = data.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
+        "build",
+        help="corpora -> one .npz",
+        allow_abbrev=False,
+        description="Every --corpus NAME goes with the --source PATH of the same place.",
+    )
+    build.add_argument("--corpus", action="append", default=[], metavar="NAME", help="kind of the corpus; repeat for several")
+    build.add_argument("--source", action="append", default=[], type=Path, metavar="PATH", help="its folder or archive")
+    build.add_argument("--all", type=Path, metavar="FOLDER", help="every known archive in this folder instead")
+    build.add_argument("--out", type=Path, required=True, metavar="FILE.npz")
+    build.add_argument("--processes", type=options.count, metavar="N", help="default: one a core")
+    build.add_argument("--force", action="store_true", help="replace the file")

@@ -1,0 +1,164 @@
+"""generate, modify, repair, analyze: arguments -> jobs of the pipeline -> files and a report."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from musediff.cli_options import HELP, TINY
+from musediff.cli_output import Report, Writer, check_free, targets
+from musediff.clip import Clip, Meta
+from musediff.engines.base import FIELDS
+from musediff.errors import BadRequest
+from musediff.meta_json import parse_meta, to_dict
+from musediff.pipeline import Job, MusePipeline, Result, Sampling, Upload
+
+BATCH = 8  # variants of one job: enough to fill two cores, small enough for a gigabyte of memory
+SAMPLING_FIELDS = ("steps", "guidance", "temperature", "density", "seed")
+
+
+def generate(args: argparse.Namespace) -> None:
+    meta, notes = asked(args)
+    run(args, "clip", notes, lambda pipeline: lambda sampling: pipeline.start_generate(meta, sampling))
+
+
+def modify(args: argparse.Namespace) -> None:
+    unknown = set(args.keep) - set(FIELDS)
+    if unknown:
+        raise BadRequest(f"--keep {' '.join(sorted(unknown))}: not known. Choose from {', '.join(FIELDS)}.")
+    free = frozenset(FIELDS) - set(args.keep)
+    data = read_source(args.source)
+    notes: list[str] = []
+
+    def start(pipeline: MusePipeline) -> Callable[[Sampling], Job]:
+        clip = open_source(pipeline, data, args, notes).clip
+        meta, said = asked(args, clip)
+        notes.extend(said)
+        return lambda sampling: pipeline.start_modify(clip, args.strength, meta=meta, bars=args.bars, fields=free, sampling=sampling)
+
+    run(args, args.source.stem, notes, start)
+
+
+def repair(args: argparse.Namespace) -> None:
+    notes: list[str] = []
+    data = read_source(args.source)
+
+    def start(pipeline: MusePipeline) -> Callable[[Sampling], Job]:
+        upload = open_source(pipeline, data, args, notes)
+        return lambda sampling: pipeline.start_repair(upload.clip, bars=args.bars, sampling=sampling)
+
+    run(args, args.source.stem, notes, start)
+
+
+def analyze(args: argparse.Namespace) -> None:
+    from musediff.midi.analyze import analyze as infer
+    from musediff.midi.read import read
+
+    score = read(read_source(args.source), args.source.name)
+    found = infer(score, None if args.track is None else [args.track - 1], args.first_bar - 1)
+    meta = to_dict(found.clip.meta())
+    tracks = [
+        {"track": i, "name": t.name, "program": t.program, "drums": t.is_drum, "notes": len(t.notes)} for i, t in enumerate(score.tracks, 1)
+    ]
+    notes = [*score.notes, *found.notes]
+    if args.json:
+        print(json.dumps({"command": "analyze", "meta": meta, "tracks": tracks, "notes": notes}, ensure_ascii=False))
+        return
+    for name, value in meta.items():
+        print(f"{name:<18} {value}")
+    for track in tracks:
+        kind = "drums" if track["drums"] else f"program {track['program']}"
+        print(f"track {track['track']:<12} {track['name'] or 'without a name'}, {kind}, {track['notes']} notes")
+    for note in notes:
+        print(f"note: {note}")
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "generate": generate,
+    "modify": modify,
+    "repair": repair,
+    "analyze": analyze,
+}
+
+
+def run(args: argparse.Namespace, stem: str, notes: list[str], prepare: Callable[[MusePipeline], Callable[[Sampling], Job]]) -> None:
+    """Check everything, load the weights, work batch by batch and save each as soon as it is there."""
+    paths = targets(args.out, stem, args.num_samples)
+    check_free(paths, args)
+    sampling = Sampling(**{name: getattr(args, name) for name in SAMPLING_FIELDS if getattr(args, name) is not None})
+    pipeline = MusePipeline.tiny() if args.model == TINY else MusePipeline.load(args.weights, args.engine)
+    start = prepare(pipeline)
+    writer, report = Writer(args), Report(args.command, pipeline.engine_name, notes=notes)
+    done = 0
+    with tqdm(
+        total=len(paths), unit="clip", file=sys.stderr, disable=None, bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]"
+    ) as bar:
+        for number, size in enumerate(batches(args.num_samples)):
+            settings = replace(sampling, variants=size, seed=sampling.seed if report.seed is None else derived_seed(report.seed, number))
+            result = follow(start(settings), done, size, bar)
+            report.add(result, writer.save(result, paths[done : done + size]))
+            done += size
+    report.synth = writer.synth
+    report.print(args.json)
+
+
+def follow(job: Job, first: int, size: int, bar: Any) -> Result:
+    """Run a job to its end; the bar counts clips, and each step is a share of this batch."""
+    for progress in job:
+        bar.n = first + size * progress.step / progress.steps
+        bar.refresh()
+    return job.result()
+
+
+def batches(number: int) -> Iterator[int]:
+    """9 -> 8, 1: sizes that add up to exactly the number asked for."""
+    for first in range(0, number, BATCH):
+        yield min(BATCH, number - first)
+
+
+def derived_seed(seed: int, batch: int) -> int:
+    """Seed of a later batch: fixed by the run's seed, and unlike that of a run with seed + 1."""
+    return int(np.random.SeedSequence([seed, batch]).generate_state(1)[0] >> 1)
+
+
+def asked(args: argparse.Namespace, source: Clip | None = None) -> tuple[Meta, list[str]]:
+    """The metadata of the JSON file, overruled by the flags. Chords are read in the frame of the source, if there is one."""
+    said = {} if args.meta_json is None else read_json(args.meta_json)
+    said |= {name: getattr(args, name) for name in (*HELP, "chord_progression") if getattr(args, name) is not None}
+    if source is not None and said:
+        said = {"audio_key": source.key, "time_signature": source.time_signature, "num_measures": source.num_measures} | said
+    meta, notes = parse_meta(said)
+    return meta, list(notes)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    advice = "A template: musediff meta > meta.json"
+    try:
+        said = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadRequest(f"{path}: cannot be read ({error.strerror}). {advice}") from error
+    except ValueError as error:
+        raise BadRequest(f"{path}: no JSON ({error}). {advice}") from error
+    if not isinstance(said, dict):
+        raise BadRequest(f"{path}: no JSON object. {advice}")
+    return said
+
+
+def read_source(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadRequest(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def open_source(pipeline: MusePipeline, data: bytes, args: argparse.Namespace, notes: list[str]) -> Upload:
+    """The clip of the chosen track; what was changed on the way in is added to the notes."""
+    upload = pipeline.open(data, args.source.name, None if args.track is None else [args.track - 1], args.first_bar - 1)
+    notes += upload.notes
+    return upload

@@ -1,0 +1,63 @@
+"""What every engine takes and gives. The pipeline, the page and the trainer know engines only through this."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+
+from musediff.clip import Clip
+
+Mode = Literal["generate", "modify", "infill", "repair"]
+FIELDS = ("rhythm", "pitch", "dynamics")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One job, checked and complete: bars, metre, tempo and key of ``clip`` are decided.
+
+    ``clip`` is the frame and the material. In ``generate`` its tracks carry labels and no notes; a track that is
+    not in ``tracks`` is context and comes back untouched. ``bars`` is the region in time (None = all bars).
+    """
+
+    mode: Mode
+    clip: Clip
+    tracks: tuple[int, ...] = (0,)  # which tracks of the clip may change
+    bars: frozenset[int] | None = None  # which bars may change, counted from 0
+    fields: frozenset[str] = frozenset(FIELDS)  # what of a note may change
+    strength: float = 1.0  # share of the notes that change, 0-1
+    steps: int = 16
+    guidance: float = 1.0  # 1 = none; classifier-free guidance weight at the end of the ramp
+    temperature: float = 0.95
+    density: float = 0.0  # -1 .. 1, fewer or more notes
+    variants: int = 1
+    seed: int = 0
+
+
+class State(Protocol):
+    """An engine's own picture of a job under way."""
+
+    step: int
+    total: int
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A diffusion engine. ``steps`` is a generator: its caller shows progress and may stop at any time."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        ...
+
+    def prepare(self, request: Request, generator: torch.Generator) -> State:
+        """Decide what is given and what is noise."""
+        ...
+
+    def steps(self, state: State) -> Iterator[State]:
+        """Denoise, one step a turn."""
+        ...
+
+    def finish(self, state: State) -> list[Clip]:
+        """The clips as far as they are: one per variant, legal at every step."""
+        ...

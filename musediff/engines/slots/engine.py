@@ -1,0 +1,158 @@
+"""The slots engine: masked discrete diffusion over note slots, behind the interface of ``engines.base``."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from musediff import checkpoint
+from musediff.clip import Clip
+from musediff.engines.base import Request
+from musediff.engines.slots import layout, vocab
+from musediff.engines.slots.codec import Encoded
+from musediff.engines.slots.constraints import allowed
+from musediff.engines.slots.network import NetworkConfig, Slots, SlotsNetwork
+from musediff.engines.slots.repair import find_wrong
+from musediff.engines.slots.sampler import FieldSampler, Noise, denoise, sample_counts
+from musediff.errors import BadCheckpoint
+
+REPAIR_TEMPERATURE = 0.6  # engines.md 7: refilling found mistakes; closer to the likeliest note than composing
+DENSITY_BIAS = 0.25  # logit per note of a bar at density 1
+
+
+@dataclass(slots=True)
+class SlotsState:
+    """A job under way. ``rows`` are fixed once the counts are drawn; ``slots`` and ``noise`` move on with each step."""
+
+    request: Request
+    generator: torch.Generator
+    tracks: list[Encoded]
+    rows: list[layout.Row]
+    redrawn: list[np.ndarray]  # per variant (R, K): bars whose number of notes is drawn anew
+    total: int
+    step: int = 0
+    slots: Slots | None = None
+    noise: Noise | None = None
+    wrong: list[np.ndarray] = field(default_factory=list)  # repair: per variant (N, 4) fields that were judged wrong
+
+
+class SlotsEngine:
+    """Generates, modifies, infills and repairs clips of up to ``vocab.MAX_TRACKS`` tracks."""
+
+    name = "slots"
+
+    def __init__(self, network: SlotsNetwork, calibration: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 1.0))) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.calibration = calibration
+
+    @classmethod
+    def load(cls, folder: Path, dtype: torch.dtype = torch.bfloat16) -> "SlotsEngine":
+        """Weights from a checkpoint folder.
+
+        Raises:
+            BadCheckpoint: see ``checkpoint``; or the network's settings are not ours.
+        """
+        config = checkpoint.read_config(folder)
+        if config["engine"] != cls.name:
+            raise BadCheckpoint(f"{folder}: these are weights of the engine {config['engine']}, not of {cls.name}.")
+        try:
+            network = SlotsNetwork(NetworkConfig(**config["network"]))
+        except TypeError as error:
+            raise BadCheckpoint(f"{folder / 'config.json'}: unknown network setting ({error}).") from error
+        network.load_state_dict(checkpoint.load_weights(folder, config, vocab.fingerprint(), network.state_dict()))
+        calibration = tuple((float(a), float(b)) for a, b in config["about"].get("calibration", ((0, 0), (1, 1))))
+        return cls(network.to(dtype), calibration)
+
+    @classmethod
+    def tiny(cls) -> "SlotsEngine":
+        """Random weights, for tests: every clip is legal, none is music."""
+        torch.manual_seed(0)
+        return cls(SlotsNetwork(NetworkConfig.tiny()))
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.network.parameters())
+
+    def settings(self) -> dict[str, object]:
+        return asdict(self.network.config)
+
+    def prepare(self, request: Request, generator: torch.Generator) -> SlotsState:
+        """Hide what the mode and the strength ask for. Which bars get a new number of notes is decided here, the number in ``steps``."""
+        assert len(request.clip.tracks) <= vocab.MAX_TRACKS
+        rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        tracks = layout.encode_clip(request.clip)
+        inside, fields = layout.region(request), layout.open_fields(request)
+        rows, redrawn = [], []
+        for _ in range(request.variants):
+            row = layout.start_row(tracks, inside, fields)
+            again = np.zeros_like(inside)
+            if request.mode != "repair":
+                share = self._share(request)
+                row.hidden = row.open & (rng.random(len(row.bar)) < share)[:, None]
+                if fields.all():
+                    again = inside & (rng.random(inside.shape) < share**2)
+            rows.append(row)
+            redrawn.append(again)
+        return SlotsState(request, generator, tracks, rows, redrawn, request.steps)
+
+    def _share(self, request: Request) -> float:
+        """Share of notes to hide so that the share of notes that change is the strength (measured, stored with the weights)."""
+        if request.mode != "modify":
+            return 1.0
+        strengths, shares = zip(*self.calibration, strict=True)
+        return float(np.interp(request.strength, strengths, shares))
+
+    def steps(self, state: SlotsState) -> Iterator[SlotsState]:
+        """Counts, then one denoising step a turn."""
+        request = state.request
+        temperature, guidance = request.temperature, request.guidance
+        if request.mode == "repair":
+            temperature = min(temperature, REPAIR_TEMPERATURE)
+            guidance = 1.0
+            self._find(state)
+        elif any(again.any() for again in state.redrawn):
+            self._redraw(state)
+        state.slots, state.noise = layout.batch(state.rows, request.clip)
+        draw = FieldSampler(self.network, allowed(request.clip.tracks, request.clip.bar_ticks), temperature)
+        for slots in denoise(state.slots, state.noise, draw, request.steps, guidance, state.generator):
+            state.slots = slots
+            state.step += 1
+            yield state
+
+    def _redraw(self, state: SlotsState) -> None:
+        """Draw new counts for the bars marked for it, and lay out the slots anew."""
+        clip = state.request.clip
+        visible = [
+            layout.Row(*(getattr(row, name)[~(row.hidden.any(1) | again[row.bar, row.track])] for name in layout.Row.__dataclass_fields__))
+            for row, again in zip(state.rows, state.redrawn, strict=True)
+        ]
+        slots, _ = layout.batch(visible, clip)
+        counts = torch.from_numpy(layout.counts_of(state.tracks, clip.num_measures)).expand(len(visible), -1, -1)
+        slots = replace(slots, counts_BRK=counts, given_BN=~slots.pad_BN)
+        hidden = torch.from_numpy(np.stack(state.redrawn))
+        drawn = sample_counts(self.network, slots, hidden, DENSITY_BIAS * state.request.density, state.generator).numpy()
+        rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=state.generator)))
+        state.rows = [layout.refill(row, c, again, rng) for row, c, again in zip(state.rows, drawn, state.redrawn, strict=True)]
+
+    def _find(self, state: SlotsState) -> None:
+        """Judge the notes that may change and hide what is wrong of them."""
+        slots, noise = layout.batch(state.rows, state.request.clip)
+        wrong_BNF = find_wrong(self.network, slots, noise.open_BNF)
+        for i, row in enumerate(state.rows):
+            row.hidden = row.open & wrong_BNF[i, : len(row.bar)].numpy()
+            state.wrong.append(row.hidden.copy())
+
+    def finish(self, state: SlotsState) -> list[Clip]:
+        """Clips as they stand: notes still hidden are left out."""
+        if state.slots is None or state.noise is None:
+            return [state.request.clip for _ in state.rows]
+        values, hidden = state.slots.values_BNF.numpy(), state.noise.hidden_BNF.numpy()
+        sizes = [len(row.bar) for row in state.rows]
+        return [
+            layout.to_clip(row, values[i, :n], hidden[i, :n], state.request.clip, state.tracks)
+            for i, (row, n) in enumerate(zip(state.rows, sizes, strict=True))
+        ]
+
+

@@ -1,0 +1,168 @@
+"""A request -> rows of slots: what is given, what is open, what is hidden; and finished rows -> clips.
+
+One row is one variant. Counts of bars that may change are drawn before this (``sampler.sample_counts``); here the
+kept notes of such a bar are filled up with hidden slots to the drawn count.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from musediff.clip import Clip, Note, Track
+from musediff.engines.base import Request
+from musediff.engines.slots import vocab
+from musediff.engines.slots.codec import Encoded, chord_rows, decode_note, encode_track, part_classes, shared_classes, velocity_limits
+from musediff.engines.slots.constraints import octave_shift
+from musediff.engines.slots.dataset import places
+from musediff.engines.slots.network import Slots
+from musediff.engines.slots.sampler import Noise
+
+NEW = -1  # source index of a slot that is no note of the clip
+_FIELD_CLASSES = {"rhythm": (vocab.POSITION, vocab.DURATION), "pitch": (vocab.PITCH,), "dynamics": (vocab.VELOCITY,)}
+
+
+@dataclass(slots=True)
+class Row:
+    """One variant before padding, sorted by track and bar. ``open`` fields may change, ``hidden`` ones are masked."""
+
+    track: np.ndarray
+    bar: np.ndarray
+    values: np.ndarray  # (N, 4)
+    source: np.ndarray  # index of the note inside its track, or NEW
+    open: np.ndarray  # (N, 4) bool
+    hidden: np.ndarray  # (N, 4) bool
+
+
+def open_fields(request: Request) -> np.ndarray:
+    """(4,) which classes of a note may change."""
+    fields = np.zeros(len(vocab.FIELDS), bool)
+    for name in request.fields:
+        fields[list(_FIELD_CLASSES[name])] = True
+    return fields
+
+
+def region(request: Request) -> np.ndarray:
+    """(R, K) bars and tracks that may change."""
+    inside = np.zeros((request.clip.num_measures, len(request.clip.tracks)), bool)
+    bars = range(request.clip.num_measures) if request.bars is None else sorted(request.bars)
+    inside[np.ix_(list(bars), list(request.tracks))] = True
+    return inside
+
+
+def encode_clip(clip: Clip) -> list[Encoded]:
+    return [encode_track(track, clip.num_measures, clip.bar_ticks) for track in clip.tracks]
+
+
+def counts_of(tracks: list[Encoded], bars: int) -> np.ndarray:
+    """(R, K) notes per bar and track."""
+    return np.stack([np.bincount(t.bar, minlength=bars) for t in tracks], 1)
+
+
+def start_row(tracks: list[Encoded], inside: np.ndarray, fields: np.ndarray) -> Row:
+    """The clip as it is: everything visible, notes inside the region open."""
+    track = np.repeat(np.arange(len(tracks)), [len(t.bar) for t in tracks])
+    bar = np.concatenate([t.bar for t in tracks])
+    values = np.concatenate([t.values for t in tracks])
+    source = np.concatenate([t.source for t in tracks])
+    may = inside[bar, track][:, None] & fields[None, :]
+    return Row(track, bar, values, source, may, np.zeros_like(may))
+
+
+def refill(row: Row, counts: np.ndarray, redrawn: np.ndarray, rng: np.random.Generator) -> Row:
+    """Bring bars whose count was redrawn to their new count: hidden slots are added, or notes taken out (hidden ones first)."""
+    keep = np.ones(len(row.bar), bool)
+    added: list[tuple[int, int]] = []
+    for bar, track in np.argwhere(redrawn):
+        here = np.flatnonzero((row.bar == bar) & (row.track == track))
+        surplus = len(here) - int(counts[bar, track])
+        if surplus > 0:
+            order = np.lexsort((rng.random(len(here)), ~row.hidden[here].any(1)))
+            keep[here[order[:surplus]]] = False
+        added += [(int(track), int(bar))] * max(0, -surplus)
+    new_track, new_bar = (np.array(column, np.int64) for column in (zip(*added, strict=True) if added else ((), ())))
+    blank = np.tile(np.array([0, 60, 0, 16]), (len(added), 1))  # never shown: all four fields are hidden
+    yes = np.ones((len(added), len(vocab.FIELDS)), bool)
+    joined = Row(
+        np.concatenate((row.track[keep], new_track)), np.concatenate((row.bar[keep], new_bar)), np.concatenate((row.values[keep], blank)),
+        np.concatenate((row.source[keep], np.full(len(added), NEW))), np.concatenate((row.open[keep], yes)), np.concatenate((row.hidden[keep], yes)),
+    )  # fmt: skip
+    # A hidden slot gets a random place among the visible notes of its bar: the network reads order from the place.
+    key = np.where(joined.hidden[:, 0], rng.random(len(joined.bar)) * vocab.MAX_POSITIONS, joined.values[:, 0])
+    order = np.lexsort((joined.values[:, 1], key, joined.bar, joined.track))
+    return Row(*(getattr(joined, name)[order] for name in Row.__dataclass_fields__))
+
+
+def batch(rows: list[Row], clip: Clip) -> tuple[Slots, Noise]:
+    """Pad rows to one batch for the network."""
+    size, bars, tracks = len(rows), clip.num_measures, len(clip.tracks)
+    longest = max(1, max(len(row.bar) for row in rows))
+    pad = np.ones((size, longest), bool)
+    track, bar = np.zeros((size, longest), np.int64), np.zeros((size, longest), np.int64)
+    values = np.zeros((size, longest, len(vocab.FIELDS)), np.int64)
+    opened, hidden = np.zeros(values.shape, bool), np.zeros(values.shape, bool)
+    for i, row in enumerate(rows):
+        n = len(row.bar)
+        pad[i, :n], track[i, :n], bar[i, :n] = False, row.track, row.bar
+        values[i, :n], opened[i, :n], hidden[i, :n] = np.where(row.hidden, vocab.SIZES, row.values), row.open, row.hidden
+    counts, index, ordinal = places(track, bar, pad, bars, tracks)
+    given = ~opened.any(-1) & ~pad
+    conditions = (shared_classes(clip), chord_rows(clip), np.stack([part_classes(t) for t in clip.tracks]))
+    repeated = [np.repeat(c[None], size, 0) for c in conditions]
+    no_bar, no_track = np.zeros((size, bars), bool), np.zeros((size, tracks), bool)
+    arrays = (*repeated, counts, values, bar, track, index, ordinal, given, pad, no_bar, no_track)
+    return Slots(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)), Noise(torch.from_numpy(hidden), torch.from_numpy(opened))
+
+
+def to_clip(row: Row, values: np.ndarray, hidden: np.ndarray, clip: Clip, tracks: list[Encoded]) -> Clip:
+    """The clip of one row: untouched notes bit for bit, changed ones decoded, notes still hidden left out.
+
+    values, hidden: (N, 4) as they stand. A note of the source that changed in some fields keeps the others exactly.
+    """
+    parts = []
+    for k, track in enumerate(clip.tracks):
+        if not row.open[row.track == k].any():
+            parts.append(track)
+            continue
+        here = np.flatnonzero((row.track == k) & ~hidden.any(1))
+        kept = [track.notes[i] for i in tracks[k].unseen]
+        notes = [_note(row, int(i), values[i], clip, track) for i in here]
+        fresh = np.array([i for i, s in enumerate(here) if row.source[s] == NEW], int)
+        notes = _into_range(notes, fresh, len(kept), track)
+        parts.append(replace(track, notes=tuple(sorted(kept + _distinct(notes, row.source[here])))))
+    return replace(clip, tracks=tuple(parts))
+
+
+def _note(row: Row, slot: int, values: np.ndarray, clip: Clip, track: Track) -> Note:
+    source = int(row.source[slot])
+    if source == NEW:
+        return decode_note(int(row.bar[slot]), values, clip.bar_ticks, clip.end_ticks, velocity_limits(track))
+    old = track.notes[source]
+    changed = row.open[slot] & (values != row.values[slot])
+    if not changed.any():
+        return old
+    new = decode_note(int(row.bar[slot]), values, clip.bar_ticks, clip.end_ticks, velocity_limits(track))
+    order = (vocab.POSITION, vocab.PITCH, vocab.DURATION, vocab.VELOCITY)
+    return Note(*(n if changed[f] else o for f, n, o in zip(order, new, old, strict=True)))
+
+
+def _into_range(notes: list[Note], fresh: np.ndarray, kept: int, track: Track) -> list[Note]:
+    """A wholly new track is moved by octaves into the pitch range that was asked for."""
+    if kept or len(fresh) != len(notes):
+        return notes
+    shift = octave_shift(np.array([n.pitch for n in notes]), track.pitch_range)
+    return [n._replace(pitch=n.pitch + shift) for n in notes] if shift else notes
+
+
+def _distinct(notes: list[Note], source: np.ndarray) -> list[Note]:
+    """New notes that repeat the onset and pitch of another one are dropped; notes of the source never are."""
+    taken = {(n.onset_ticks, n.pitch) for n, s in zip(notes, source, strict=True) if s != NEW}
+    result = []
+    for note, of in zip(notes, source, strict=True):
+        place = (note.onset_ticks, note.pitch)
+        if of != NEW:
+            result.append(note)
+        elif place not in taken:
+            taken.add(place)
+            result.append(note)
+    return result

@@ -1,0 +1,247 @@
+"""The slots denoiser: a bidirectional transformer over conditions, bars, counts and note slots, with an in-note head.
+
+Shape suffixes: B batch, R bars, K tracks, N note slots, L tokens of the whole sequence, D width, F fields, V classes.
+The sequence is [shared conditions | tracks | bars with their chords | counts (bar x track) | note slots].
+No time embedding: the share of masked slots tells the noise level (MDLM, Sahoo et al. 2024).
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from musediff.chords import INTERVALS, NO_CHORD, NUM_CHORDS
+from musediff.engines.slots import vocab
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Size of the denoiser; stored beside the weights."""
+
+    width: int = 256
+    layers: int = 6
+    heads: int = 4
+    dropout: float = 0.0
+    in_note: bool = True  # False: four parallel heads, for the ablation
+
+    @staticmethod
+    def tiny() -> "NetworkConfig":
+        return NetworkConfig(width=32, layers=2, heads=2)
+
+
+@dataclass(slots=True)
+class Slots:
+    """A batch of clips as classes. Masked values have the class ``SIZES[f]``, masked counts ``COUNT_MASK``."""
+
+    shared_BF: Tensor
+    chords_BRC: Tensor  # C half beats of a bar
+    parts_BKF: Tensor
+    counts_BRK: Tensor
+    values_BNF: Tensor
+    bar_BN: Tensor
+    track_BN: Tensor
+    index_BN: Tensor  # place of the slot among those of its bar and track
+    ordinal_BN: Tensor  # place of the slot among those of its track
+    given_BN: Tensor  # True: trusted and frozen. False: masked, or visible and perhaps wrong
+    pad_BN: Tensor
+    pad_BR: Tensor
+    pad_BK: Tensor
+
+    def to(self, device: torch.device | str) -> "Slots":
+        return Slots(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+    def rows(self, index_B: Tensor) -> "Slots":
+        """The clips of the batch that the index names, repeated as often as it names them."""
+        return Slots(**{f.name: getattr(self, f.name)[index_B] for f in fields(self)})
+
+    def but(self, values_BNF: Tensor) -> "Slots":
+        return replace(self, values_BNF=values_BNF)
+
+
+def chord_features() -> Tensor:
+    """(NUM_CHORDS, 12) pitch classes of every chord, 1 where sounding."""
+    table = torch.zeros(NUM_CHORDS, 12)
+    for chord in range(NO_CHORD):
+        for step in INTERVALS[chord % 9]:
+            table[chord, (chord // 9 + step) % 12] = 1.0
+    return table
+
+
+def chord_at(slots: Slots, position_BN: Tensor) -> Tensor:
+    """Chord id sounding at a position of the slot's bar. Masked positions give the chord of the bar's start."""
+    per_chord = 240 // vocab.POSITION_TICKS
+    half_beat = torch.where(position_BN < vocab.MAX_POSITIONS, position_BN, 0) // per_chord
+    flat = slots.chords_BRC.flatten(1)
+    return flat.gather(1, slots.bar_BN * vocab.CHORDS_PER_BAR + half_beat)
+
+
+class Rotary(nn.Module):
+    """Rotary position code over three coordinates at once: bar, place in the bar, place in the track.
+
+    Two notes at the same place of bars four apart then always look alike to attention, wherever they are.
+    """
+
+    def __init__(self, head_width: int) -> None:
+        super().__init__()
+        pairs = head_width // 2
+        split = (pairs // 3, pairs // 3, pairs - 2 * (pairs // 3))
+        table = torch.zeros(3, pairs)
+        start = 0
+        for axis, (size, longest) in enumerate(zip(split, (64.0, 64.0, 512.0), strict=True)):
+            table[axis, start : start + size] = longest ** -(torch.arange(size) / max(1, size - 1))
+            start += size
+        self.register_buffer("frequency", table, persistent=False)
+
+    def angles(self, coordinates_BL3: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (B, 1, L, pairs)."""
+        angle = (coordinates_BL3.float() @ self.frequency.float()).unsqueeze(1)
+        return angle.cos(), angle.sin()
+
+
+def rotate(x_BHLE: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    a, b = x_BHLE.chunk(2, dim=-1)
+    cosine, sine = cosine.to(a.dtype), sine.to(a.dtype)
+    return torch.cat((a * cosine - b * sine, a * sine + b * cosine), dim=-1)
+
+
+def attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, attend_B11L: Tensor) -> Tensor:
+    """Softmax attention. The fused kernel's backward pass on a CPU takes 3-4 times as long as plain matrix products
+    (64 x 110 tokens, 4 heads of 64: 45 against 11 ms), so training there spells it out."""
+    if q_BHLE.requires_grad and q_BHLE.device.type == "cpu":
+        score = (q_BHLE * q_BHLE.shape[-1] ** -0.5) @ k_BHLE.transpose(-1, -2)
+        return score.masked_fill(~attend_B11L, -1e4).softmax(-1).to(v_BHLE.dtype) @ v_BHLE
+    return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=attend_B11L)
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward, each added to the stream."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads, self.dropout = config.heads, config.dropout
+        self.norm_attention = nn.LayerNorm(width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.norm_mlp = nn.LayerNorm(width, bias=False)
+        self.up = nn.Linear(width, 4 * width, bias=False)
+        self.down = nn.Linear(4 * width, width, bias=False)
+
+    def forward(self, x_BLD: Tensor, attend_B11L: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(self.norm_attention(x_BLD)).chunk(3, -1))
+        mixed = attention(rotate(q, cosine, sine), rotate(k, cosine, sine), v, attend_B11L)
+        x_BLD = x_BLD + self._drop(self.out(mixed.transpose(1, 2).flatten(2)))
+        return x_BLD + self._drop(self.down(F.gelu(self.up(self.norm_mlp(x_BLD)), approximate="tanh")))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+@dataclass(slots=True)
+class Hidden:
+    """What the trunk knows: per slot (B, N, D), logits of the counts (B, R, K, V), logits that visible fields are wrong (B, N, F)."""
+
+    slot_BND: Tensor
+    count_BRKV: Tensor
+    wrong_BNF: Tensor
+
+
+class SlotsNetwork(nn.Module):
+    """Predicts clean slots from partly masked, partly wrong ones."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        embed = lambda size: nn.Embedding(size, width)  # noqa: E731
+        self.shared = nn.ModuleList(embed(size) for size in vocab.SHARED_SIZES)
+        self.part = nn.ModuleList(embed(size) for size in vocab.PART_SIZES)
+        self.track, self.bar, self.kind = embed(vocab.MAX_TRACKS), embed(65), embed(5)
+        self.chord = embed(NUM_CHORDS)
+        self.register_buffer("chord_classes", chord_features(), persistent=False)
+        self.chord_class = nn.Linear(12, width, bias=False)
+        self.bar_chords = nn.Linear(vocab.CHORDS_PER_BAR * 12, width, bias=False)
+        self.count = embed(vocab.COUNTS + 1)
+        self.index, self.left = embed(vocab.COUNTS), embed(vocab.COUNTS)
+        self.value = nn.ModuleList(embed(size + 1) for size in vocab.SIZES)
+        self.given = embed(2)
+        self.rotary = Rotary(width // config.heads)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(width, bias=False)
+        self.count_head = nn.Linear(width, vocab.COUNTS)
+        self.wrong_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, len(vocab.FIELDS)))
+        self.chosen = nn.ModuleList(embed(size + 1) for size in vocab.SIZES[:3])  # of the fields chosen before, for the in-note head
+        self.heads = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, size)) for size in vocab.SIZES)
+        self.apply(self._initialise)
+
+    @staticmethod
+    def _initialise(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.1 if isinstance(module, nn.Embedding) else module.in_features**-0.5 * 0.7)
+        if isinstance(module, Block):
+            nn.init.zeros_(module.out.weight)
+            nn.init.zeros_(module.down.weight)
+
+    def forward(self, slots: Slots) -> Hidden:
+        batch, bars, tracks = slots.counts_BRK.shape
+        sequence, coordinates, pad = self._embed(slots)
+        attend = ~pad[:, None, None, :]
+        cosine, sine = self.rotary.angles(coordinates)
+        for block in self.blocks:
+            sequence = block(sequence, attend, cosine, sine)
+        sequence = self.norm(sequence)
+        notes = slots.values_BNF.shape[1]
+        rest, slot_BND = sequence[:, : sequence.shape[1] - notes], sequence[:, sequence.shape[1] - notes :]
+        count_BRKV = self.count_head(rest[:, -bars * tracks :]).view(batch, bars, tracks, -1)
+        return Hidden(slot_BND, count_BRKV, self.wrong_head(slot_BND))
+
+    def _embed(self, slots: Slots) -> tuple[Tensor, Tensor, Tensor]:
+        """Sequence (B, L, D), rotary coordinates (B, L, 3), padding (B, L)."""
+        batch, bars, tracks = slots.counts_BRK.shape
+        device = slots.counts_BRK.device
+        kind = self.kind.weight
+        shared = torch.stack([table(slots.shared_BF[:, i]) for i, table in enumerate(self.shared)], 1) + kind[0]
+        part_BKD = sum(table(slots.parts_BKF[..., i]) for i, table in enumerate(self.part)) + self.track.weight[:tracks]
+        from_end = torch.clamp((~slots.pad_BR).sum(1, keepdim=True) - torch.arange(bars, device=device), 0, 64)
+        chords_BRP = self.chord_classes[slots.chords_BRC].flatten(2).to(kind.dtype)
+        bar_BRD = self.bar(from_end) + self.bar_chords(chords_BRP) + self.chord(slots.chords_BRC[..., 0]) + kind[2]
+        count_BRKD = self.count(slots.counts_BRK) + part_BKD[:, None] + bar_BRD[:, :, None] + kind[3]
+        slot_BND = self._embed_slots(slots, part_BKD) + kind[4]
+        sequence = torch.cat((shared, part_BKD + kind[1], bar_BRD, count_BRKD.flatten(1, 2), slot_BND), 1)
+
+        zeros = torch.zeros(batch, shared.shape[1] + tracks, 3, device=device, dtype=torch.long)
+        bar_R = torch.arange(bars, device=device)
+        bar_code = torch.stack((bar_R, torch.zeros_like(bar_R), torch.zeros_like(bar_R)), -1).expand(batch, -1, -1)
+        count_code = bar_code.repeat_interleave(tracks, 1)
+        slot_code = torch.stack((slots.bar_BN, slots.index_BN, slots.ordinal_BN), -1)
+        coordinates = torch.cat((zeros, bar_code, count_code, slot_code), 1)
+        count_pad = (slots.pad_BR[:, :, None] | slots.pad_BK[:, None, :]).flatten(1)
+        never = torch.zeros(batch, shared.shape[1], device=device, dtype=torch.bool)
+        return sequence, coordinates, torch.cat((never, slots.pad_BK, slots.pad_BR, count_pad, slots.pad_BN), 1)
+
+    def _embed_slots(self, slots: Slots, part_BKD: Tensor) -> Tensor:
+        batch = torch.arange(len(slots.bar_BN), device=slots.bar_BN.device)[:, None]
+        count_BN = slots.counts_BRK[batch, slots.bar_BN, slots.track_BN].clamp(1, vocab.COUNTS - 1)
+        left_BN = (count_BN - 1 - slots.index_BN).clamp(0, vocab.COUNTS - 1)
+        values = sum(table(slots.values_BNF[..., f]) for f, table in enumerate(self.value))
+        place = self.index(slots.index_BN.clamp(max=vocab.COUNTS - 1)) + self.left(left_BN)
+        chord = self.sounding(chord_at(slots, slots.values_BNF[..., vocab.POSITION]))
+        return values + place + chord + part_BKD[batch, slots.track_BN] + self.given(slots.given_BN.long())
+
+    def sounding(self, chord_X: Tensor) -> Tensor:
+        """Embedding (X, D) of chord ids."""
+        return self.chord(chord_X) + self.chord_class(self.chord_classes[chord_X].to(self.chord.weight.dtype))
+
+    def field_logits(self, field: int, hidden_XD: Tensor, chosen_XF: Tensor, chord_X: Tensor) -> Tensor:
+        """Logits (X, V) of one field of any set X of slots.
+
+        The in-note head goes position, pitch, duration, velocity (the sequential sub-decoder of the Nested Music
+        Transformer, Ryu et al. 2024): ``chosen_XF`` holds the fields before this one, ``chord_X`` the chord that
+        sounds at the chosen position.
+        """
+        if field and self.config.in_note:
+            hidden_XD = hidden_XD + self.sounding(chord_X)
+            for earlier in range(field):
+                hidden_XD = hidden_XD + self.chosen[earlier](chosen_XF[..., earlier])
+        return self.heads[field](hidden_XD)

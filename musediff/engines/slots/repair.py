@@ -1,0 +1,22 @@
+"""Finding wrong notes: the network judges every visible field, the surest mistakes are hidden, the rest judged again."""
+
+import torch
+from torch import Tensor
+
+from musediff.engines.slots.network import Slots, SlotsNetwork
+from musediff.engines.slots.process import mask_values
+
+THRESHOLDS = (0.9, 0.7, 0.5)  # probability of being wrong that hides a field, round by round: sure ones first
+
+
+def find_wrong(network: SlotsNetwork, slots: Slots, open_BNF: Tensor, thresholds: tuple[float, ...] = THRESHOLDS) -> Tensor:
+    """Fields (B, N, F) judged wrong among those that are open. The share of damage need not be known.
+
+    With the surest mistakes hidden the others are judged in a cleaner context.
+    """
+    wrong_BNF = torch.zeros_like(open_BNF)
+    seen_BNF = slots.values_BNF
+    for threshold in thresholds:
+        probability = network(slots.but(mask_values(wrong_BNF, seen_BNF))).wrong_BNF.float().sigmoid()
+        wrong_BNF |= (probability > threshold) & open_BNF
+    return wrong_BNF

@@ -1,0 +1,170 @@
+"""The reverse process: counts first, then notes revealed over a cosine schedule, some taken back on the way.
+
+Suffixes as in ``network``. All variants of a request are rows of one batch; every random draw comes from the
+generator of the request, in double precision where classes are drawn.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from musediff.chords import ANY_CHORD
+from musediff.engines.slots import vocab
+from musediff.engines.slots.network import Slots, SlotsNetwork, chord_at
+from musediff.engines.slots.process import mask_values
+
+GUIDANCE_START = 0.4  # share of the steps without guidance: early guidance hurts, late guidance helps (engines.md 2.3)
+FIELD_TEMPERATURE = (1.0, 1.0, 1.0, 0.9)
+RETRACT_FROM, RETRACT_TO, RETRACT_SHARE = 0.3, 0.85, 0.06
+
+
+@dataclass(slots=True)
+class Noise:
+    """What is still open in a batch: hidden fields, and the fields that were ever open (the rest is never touched)."""
+
+    hidden_BNF: Tensor
+    open_BNF: Tensor
+
+
+def unconditional(slots: Slots) -> Slots:
+    """The same notes with every label and chord forgotten; metre and length stay."""
+    shared = torch.zeros_like(slots.shared_BF)
+    for name in ("time_signature", "num_measures"):
+        i = vocab.SHARED.index(name)
+        shared[:, i] = slots.shared_BF[:, i]
+    return replace(slots, shared_BF=shared, parts_BKF=torch.zeros_like(slots.parts_BKF), chords_BRC=torch.full_like(slots.chords_BRC, ANY_CHORD))
+
+
+def draw_classes(logits_XV: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """One class per row by the Gumbel trick, in float64 (float32 noise truncates the tail; Zheng et al. 2024)."""
+    uniform = torch.rand(logits_XV.shape, generator=generator, dtype=torch.float64)
+    gumbel = -torch.log(-torch.log(uniform.clamp(1e-300, 1 - 1e-16)))
+    return (logits_XV.double() / max(temperature, 1e-4) + gumbel).argmax(-1)
+
+
+def nucleus(logits_XV: Tensor, keep: float) -> Tensor:
+    """Classes outside the smallest set with probability ``keep`` are forbidden (Holtzman et al. 2020)."""
+    ordered, order = logits_XV.sort(-1, descending=True)
+    before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
+    return logits_XV.masked_fill(torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before > keep), -1e9)
+
+
+def sample_counts(network: SlotsNetwork, slots: Slots, hidden_BRK: Tensor, bias: float, generator: torch.Generator, rounds: int = 6) -> Tensor:
+    """Fill hidden counts in random order, a share of them each round.
+
+    ``bias`` per note: above zero for denser bars. Returns counts (B, R, K).
+    """
+    counts = torch.where(hidden_BRK, vocab.COUNT_MASK, slots.counts_BRK)
+    left = hidden_BRK.clone()
+    more_V = bias * torch.arange(vocab.COUNTS)
+    for turn in range(rounds):
+        if not left.any():
+            break
+        logits = network(replace(slots, counts_BRK=counts)).count_BRKV.float()
+        drawn = draw_classes(nucleus(logits.flatten(0, 2) + more_V, 0.98), 1.0, generator).view_as(counts)
+        score = torch.rand(left.shape, generator=generator).masked_fill(~left, -1.0).flatten(1)
+        number = (left.flatten(1).sum(1).float() / (rounds - turn)).ceil().long()
+        rank = score.argsort(1, descending=True).argsort(1).view_as(left)
+        now = left & (rank < number[:, None, None])
+        counts = torch.where(now, drawn, counts)
+        left &= ~now
+    return counts
+
+
+@dataclass(slots=True)
+class FieldSampler:
+    """Draws the hidden fields of all slots at once, each slot in the order position, pitch, duration, velocity."""
+
+    network: SlotsNetwork
+    allowed: list[Tensor]  # (K, V) per field
+    temperature: float
+    keep: float = 0.97
+
+    def __call__(self, slots: Slots, hidden_BNF: Tensor, guidance: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Values (B, N, F), confidence (B, N) = mean log-probability of what was drawn, wrong logits (B, N, F)."""
+        batch = len(slots.bar_BN)
+        both = slots if guidance == 1.0 else _join(slots, unconditional(slots))
+        hidden = self.network(both)
+        need_BN = hidden_BNF.any(-1)
+        streams = [hidden.slot_BND[i * batch : (i + 1) * batch][need_BN] for i in range(len(both.bar_BN) // batch)]
+        track_X, hidden_XF = slots.track_BN[need_BN], hidden_BNF[need_BN]
+        chosen_XF = slots.values_BNF[need_BN]
+        confidence_X = torch.zeros(len(chosen_XF))
+        chord_X = chord_at(slots, slots.values_BNF[..., vocab.POSITION])[need_BN]
+        for field in range(len(vocab.FIELDS)):
+            open_X = hidden_XF[:, field]
+            if open_X.any():
+                logits = self._logits(field, streams, chosen_XF, chord_X, guidance) + self.allowed[field][track_X]
+                drawn = draw_classes(nucleus(logits, self.keep), self.temperature * FIELD_TEMPERATURE[field], generator)
+                sure = logits.log_softmax(-1).gather(-1, drawn[:, None]).squeeze(-1)
+                confidence_X = confidence_X + torch.where(open_X, sure, 0.0)
+                chosen_XF = chosen_XF.clone()
+                chosen_XF[:, field] = torch.where(open_X, drawn, chosen_XF[:, field])
+            if field == vocab.POSITION:
+                position_BN = slots.values_BNF[..., vocab.POSITION].masked_scatter(need_BN, chosen_XF[:, field])
+                chord_X = chord_at(slots, position_BN)[need_BN]
+        values = slots.values_BNF.clone()
+        values[need_BN] = chosen_XF
+        confidence = torch.zeros(need_BN.shape)
+        confidence[need_BN] = confidence_X / hidden_XF.sum(-1)
+        return values, confidence, hidden.wrong_BNF[:batch].float()
+
+    def _logits(self, field: int, streams: list[Tensor], chosen_XF: Tensor, chord_X: Tensor, guidance: float) -> Tensor:
+        said = self.network.field_logits(field, streams[0], chosen_XF, chord_X).float().log_softmax(-1)
+        if len(streams) == 1:
+            return said
+        free = self.network.field_logits(field, streams[1], chosen_XF, torch.full_like(chord_X, ANY_CHORD)).float().log_softmax(-1)
+        return (free + guidance * (said - free)).log_softmax(-1)
+
+
+def _join(a: Slots, b: Slots) -> Slots:
+    return Slots(**{name: torch.cat((getattr(a, name), getattr(b, name))) for name in Slots.__dataclass_fields__})
+
+
+def spread(slots: Slots, generator: torch.Generator) -> Tensor:
+    """Reveal priority (B, N) in [0, 1]: places of one bar in van der Corput order, so that early notes lie far apart."""
+    bits = torch.zeros_like(slots.index_BN, dtype=torch.float32)
+    rest, scale = slots.index_BN.clone(), 0.5
+    for _ in range(6):
+        bits += (rest & 1) * scale
+        rest, scale = rest >> 1, scale / 2
+    offset = torch.rand(slots.index_BN.shape[0], 1, generator=generator)
+    jitter = torch.rand(slots.index_BN.shape, generator=generator)
+    return 0.5 * ((bits + offset + 0.618 * slots.bar_BN) % 1.0) + 0.5 * jitter
+
+
+def denoise(slots: Slots, noise: Noise, draw: FieldSampler, steps: int, guidance: float, generator: torch.Generator) -> Iterator[Slots]:
+    """Yield the slots after each step; fields still hidden carry the mask class. After the last step nothing is hidden.
+
+    ``noise.hidden_BNF`` follows along, so that a caller can tell what is revealed.
+    """
+    priority = spread(slots, generator)
+    total_B = noise.hidden_BNF.any(-1).sum(1)
+    for step in range(steps):
+        done = (step + 1) / steps
+        weight = 1 + (guidance - 1) * max(0.0, step / steps - GUIDANCE_START) / (1 - GUIDANCE_START)
+        if noise.hidden_BNF.any():
+            values, confidence, wrong = draw(slots, noise.hidden_BNF, weight, generator)
+            hidden_BN = noise.hidden_BNF.any(-1)
+            keep = torch.where(torch.tensor(step + 1 < steps), (total_B * math.cos(math.pi / 2 * done)).round().long(), 0)
+            number = (hidden_BN.sum(1) - keep).clamp(min=0)
+            score = (priority + 0.05 * confidence).masked_fill(~hidden_BN, -1e9)
+            now = hidden_BN & (score.argsort(1, descending=True).argsort(1) < number[:, None])
+            slots = slots.but(torch.where(now[..., None], values, slots.values_BNF))
+            noise.hidden_BNF = noise.hidden_BNF & ~now[..., None]
+            if RETRACT_FROM < done < RETRACT_TO:
+                _retract(noise, wrong, now, number)
+            slots = slots.but(mask_values(noise.hidden_BNF, slots.values_BNF))
+        yield slots
+
+
+def _retract(noise: Noise, wrong_BNF: Tensor, now_BN: Tensor, number_B: Tensor) -> None:
+    """Hide again the revealed notes that the network itself now judges most wrong (a learned ReMDM, Wang et al. 2025)."""
+    can = (noise.open_BNF & ~noise.hidden_BNF).any(-1) & ~now_BN
+    doubt = wrong_BNF[..., : vocab.VELOCITY].amax(-1).masked_fill(~can, -1e9)
+    most = (number_B * RETRACT_SHARE * 4).ceil().long()
+    back = can & (doubt.argsort(1, descending=True).argsort(1) < most[:, None]) & (doubt > 0)
+    noise.hidden_BNF |= back[..., None] & noise.open_BNF

@@ -1,0 +1,136 @@
+"""What a job takes and gives: settings of the sampling, progress, result."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from musediff.clip import Clip
+from musediff.engines.base import Engine, Request, State
+from musediff.errors import BadRequest
+from musediff.midi.score import Score
+from musediff.midi.write import write
+
+MAX_VARIANTS, MAX_STEPS, MAX_GUIDANCE, MAX_TEMPERATURE = 8, 64, 5.0, 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the engine works. ``seed`` None: a new one, told in the result.
+
+    Raises:
+        BadRequest: a value is out of range.
+    """
+
+    variants: int = 1
+    seed: int | None = None
+    steps: int = 16
+    guidance: float = 1.5
+    temperature: float = 0.95
+    density: float = 0.0
+
+    def __post_init__(self) -> None:
+        limits = (
+            ("variants", 1, MAX_VARIANTS), ("steps", 1, MAX_STEPS), ("guidance", 1.0, MAX_GUIDANCE),
+            ("temperature", 0.05, MAX_TEMPERATURE), ("density", -1.0, 1.0), ("seed", 0, 2**53),
+        )  # fmt: skip
+        for name, low, high in limits:
+            value = getattr(self, name)
+            if not (name == "seed" and value is None) and not low <= value <= high:
+                raise BadRequest(f"{name}: {value} is not between {low} and {high}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """After a step: how far, and the clips as they are (legal, unfinished notes left out)."""
+
+    step: int
+    steps: int
+    clips: tuple[Clip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a job made. ``settings`` is the JSON that travels inside the MIDI files; ``complete`` is False after a stop."""
+
+    clips: tuple[Clip, ...]
+    source: Clip | None
+    seed: int
+    engine: str
+    notes: tuple[str, ...]
+    settings: str
+    seconds: float
+    complete: bool
+
+    def midi(self, index: int = 0) -> bytes:
+        """One clip as a MIDI file."""
+        return write(self.clips[index], self.settings)
+
+    def save(self, folder: Path | str, force: bool = False) -> list[Path]:
+        """Write every clip as musediff-SEED-NUMBER.mid.
+
+        Raises:
+            BadRequest: a file is already there and ``force`` is not set.
+        """
+        folder = Path(folder)
+        paths = [folder / f"musediff-{self.seed}-{i + 1}.mid" for i in range(len(self.clips))]
+        there = [path for path in paths if path.exists()]
+        if there and not force:
+            raise BadRequest(f"{there[0]} is already there. Choose another folder or seed, or allow overwriting.")
+        folder.mkdir(parents=True, exist_ok=True)
+        for i, path in enumerate(paths):
+            path.write_bytes(self.midi(i))
+        return paths
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An analysed MIDI file. ``settings``: JSON of the job that made it, if it was one of ours."""
+
+    score: Score
+    clip: Clip
+    notes: tuple[str, ...]
+    settings: str | None
+
+
+class Job:
+    """One request on its way. Iterating runs it; leaving the loop early keeps what there is."""
+
+    def __init__(self, engine: Engine, name: str, request: Request, notes: tuple[str, ...], settings: str, source: Clip | None) -> None:
+        self._engine, self._name, self._request = engine, name, request
+        self._notes, self._settings, self._source = notes, settings, source
+        self._state: State | None = None
+        self._stopped, self._seconds = False, 0.0
+
+    def __iter__(self) -> Iterator[Progress]:
+        start = time.perf_counter()
+        generator = torch.Generator().manual_seed(self._request.seed)
+        self._state = self._engine.prepare(self._request, generator)
+        for state in self._engine.steps(self._state):
+            self._seconds = time.perf_counter() - start
+            yield Progress(state.step, state.total, tuple(self._engine.finish(state)))
+            if self._stopped:
+                return
+
+    def stop(self) -> None:
+        """End the iteration after the step under way; safe from another thread."""
+        self._stopped = True
+
+    def run(self) -> Result:
+        """Run to the end without looking."""
+        start = time.perf_counter()
+        self._state = self._engine.prepare(self._request, torch.Generator().manual_seed(self._request.seed))
+        for _ in self._engine.steps(self._state):
+            if self._stopped:
+                break
+        self._seconds = time.perf_counter() - start
+        return self.result()
+
+    def result(self) -> Result:
+        """The clips as far as they are; those of the source if nothing has happened yet."""
+        state = self._state
+        clips = (self._request.clip,) * self._request.variants if state is None else tuple(self._engine.finish(state))
+        complete = state is not None and state.step == state.total
+        return Result(clips, self._source, self._request.seed, self._name, self._notes, self._settings, self._seconds, complete)

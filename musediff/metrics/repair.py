@@ -1,0 +1,72 @@
+"""How much of a damaged part is found and put right, and the damage that the evaluation does."""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from musediff.clip import Note
+
+
+class PrecisionRecall(NamedTuple):
+    """Shares, 0-1."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+def note_f1(notes: Sequence[Note], truth: Sequence[Note], *, tolerance_ticks: int = 0, with_duration: bool = False) -> PrecisionRecall:
+    """Notes against the true ones. A pair is of one pitch with onsets (and durations) at most ``tolerance_ticks`` apart.
+
+    Every note is in one pair at most; pairs are made in the order of time.
+    """
+    waiting: dict[int, list[Note]] = {}
+    for note in sorted(truth):
+        waiting.setdefault(note.pitch, []).append(note)
+    hits = 0
+    for note in sorted(notes):
+        for place, other in enumerate(waiting.get(note.pitch, [])):
+            near = abs(other.onset_ticks - note.onset_ticks) <= tolerance_ticks
+            if near and (not with_duration or abs(other.duration_ticks - note.duration_ticks) <= tolerance_ticks):
+                del waiting[note.pitch][place]
+                hits += 1
+                break
+    return _score(hits, len(notes), len(truth))
+
+
+def detection_f1(found: Collection[int], damaged: Collection[int]) -> PrecisionRecall:
+    """Indices of notes that were thought wrong against those that are."""
+    return _score(len(set(found) & set(damaged)), len(set(found)), len(set(damaged)))
+
+
+def damage(notes: Sequence[Note], rng: np.random.Generator, share: float, bar_ticks: int) -> tuple[tuple[Note, ...], frozenset[int]]:
+    """The original's ``rn``: this share of the notes get a random pitch, duration (up to a bar) and velocity at their old onset.
+
+    A pitch that another note has at the same onset is drawn again, so that no two notes become one. Returns the notes, sorted,
+    and the indices of the damaged ones among them.
+    """
+    assert 0 <= share <= 1, share
+    chosen: list[int] = sorted(rng.choice(len(notes), size=round(share * len(notes)), replace=False).tolist()) if notes else []
+    result = list(notes)
+    taken = {(note.onset_ticks, note.pitch) for note in notes}
+    for index in chosen:
+        onset = notes[index].onset_ticks
+        taken.discard((onset, notes[index].pitch))
+        pitch = int(rng.integers(128))
+        while (onset, pitch) in taken:
+            pitch = int(rng.integers(128))
+        taken.add((onset, pitch))
+        duration = max(1, round((int(rng.integers(128)) + 1) * bar_ticks / 128))
+        velocity = max(2, 2 * int(rng.integers(64)) + 1)  # the original's 64 velocities: 2, 3, 5, ..., 127
+        result[index] = Note(onset, pitch, duration, velocity)
+    wrong = set(chosen)
+    order = sorted(range(len(result)), key=lambda i: result[i])
+    return tuple(result[i] for i in order), frozenset(place for place, i in enumerate(order) if i in wrong)
+
+
+def _score(hits: int, found: int, true: int) -> PrecisionRecall:
+    """Nothing to find and nothing found is a full score."""
+    if found == 0 and true == 0:
+        return PrecisionRecall(1.0, 1.0, 1.0)
+    return PrecisionRecall(hits / found if found else 0.0, hits / true if true else 0.0, 2 * hits / (found + true))

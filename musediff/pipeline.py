@@ -1,0 +1,193 @@
+"""One door to everything: MIDI bytes or metadata in, clips and MIDI bytes out.
+
+Making a ``Job`` checks everything; iterating it gives progress; its result may be asked for at any time.
+"""
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from musediff import priors
+from musediff.clip import BAR_TICKS, TICKS_PER_CHORD, Clip, Meta, Track
+from musediff.engines.base import FIELDS, Engine, Mode, Request
+from musediff.engines.registry import ENGINES, WEIGHTS
+from musediff.errors import BadRequest
+from musediff.job import Job, Result, Sampling, Upload
+from musediff.meta_json import to_dict
+from musediff.midi.analyze import analyze
+from musediff.midi.read import read
+
+MAX_TRACKS = 4
+SETTINGS_PREFIX = "musediff "
+ALL_FIELDS = frozenset(FIELDS)
+
+
+class MusePipeline:
+    """Holds an engine with its weights. Jobs share nothing else, so one pipeline serves many users."""
+
+    def __init__(self, engine: Engine, name: str, known: priors.Priors) -> None:
+        self.engine, self.engine_name, self.known = engine, name, known
+
+    @classmethod
+    def load(cls, weights: Path | str | None = None, engine: str = "slots") -> "MusePipeline":
+        """Weights of a folder, or those that are bundled.
+
+        Raises:
+            BadCheckpoint: missing, damaged or made for another version.
+            BadRequest: no such engine.
+        """
+        if engine not in ENGINES:
+            raise BadRequest(f"engine {engine!r} is not known. Choose one of {', '.join(ENGINES)}.")
+        folder = WEIGHTS / engine if weights is None else Path(weights)
+        return cls(ENGINES[engine].load(folder), engine, priors.load(folder / "priors.json"))
+
+    @classmethod
+    def tiny(cls, engine: str = "slots") -> "MusePipeline":
+        """A small network with random weights: everything works, nothing is music. For tests."""
+        return cls(ENGINES[engine].tiny(), engine, priors.Priors())
+
+    @property
+    def description(self) -> str:
+        return f"{self.engine_name}, {self.engine.parameters / 1e6:.1f} M parameters, on the CPU"
+
+    def open(self, data: bytes, name: str = "the file", tracks: Sequence[int] | None = None, first_bar: int = 0) -> Upload:
+        """Read and analyse a MIDI file; ``tracks`` None chooses one.
+
+        Raises:
+            BadMidi: it cannot be used.
+            BadRequest: more tracks than can be worked on, or no such track or bar.
+        """
+        if tracks is not None and len(tracks) > MAX_TRACKS:
+            raise BadRequest(f"{len(tracks)} tracks are chosen; at most {MAX_TRACKS} can be worked on at once.")
+        score = read(data, name)
+        analysis = analyze(score, tracks, first_bar)
+        own = [text[len(SETTINGS_PREFIX) :] for text in score.texts if text.startswith(SETTINGS_PREFIX)]
+        return Upload(score, analysis.clip, analysis.notes, own[0] if own else None)
+
+    def start_generate(self, meta: Meta | None = None, sampling: Sampling | None = None, context: Clip | None = None) -> Job:
+        """A new clip from metadata, or a new track for the clip ``context``, whose bars, metre, key and chords it takes.
+
+        Raises:
+            BadRequest: chords and bars do not agree, or the context has no room for a track.
+        """
+        asked, sampling = meta or Meta(), _seeded(sampling or Sampling())
+        if context is not None:
+            if len(context.tracks) >= MAX_TRACKS:
+                raise BadRequest(f"The clip already has {MAX_TRACKS} tracks. Take one out before adding another.")
+            asked = asked.but(_frame(context))
+        full = self.known.complete(asked, np.random.default_rng(sampling.seed))
+        track = Track((), full.track_role, full.inst, full.pitch_range, full.min_velocity, full.max_velocity, full.track_role or "")
+        assert full.num_measures and full.time_signature and full.bpm
+        given = () if context is None else context.tracks
+        clip = Clip(
+            full.num_measures, (*given, track), full.time_signature, full.bpm, full.audio_key, full.genre, full.rhythm,
+            _checked_chords(full),
+        )  # fmt: skip
+        return self._job("generate", asked, clip, sampling, context, tracks=(len(given),))
+
+    def start_modify(
+        self, clip: Clip, strength: float, *, meta: Meta | None = None, bars: frozenset[int] | None = None,
+        tracks: tuple[int, ...] = (0,), fields: frozenset[str] = ALL_FIELDS, sampling: Sampling | None = None,
+    ) -> Job:  # fmt: skip
+        """A variation: about ``strength`` (0-1) of the notes inside the region change. ``meta`` overrides labels of the first track.
+
+        Raises:
+            BadRequest: strength, bars, tracks or fields are out of range, or nothing could change.
+        """
+        if not 0 <= strength <= 1:
+            raise BadRequest(f"strength: {strength} is not between 0 and 1.")
+        unknown = set(fields) - ALL_FIELDS
+        if unknown or not fields:
+            raise BadRequest(f"What may change must be some of {', '.join(FIELDS)}" + (f", not {', '.join(sorted(unknown))}." if unknown else "."))
+        labelled = clip if meta is None else _relabelled(clip, meta, tracks[0] if tracks else 0)
+        return self._job("modify", meta or Meta(), labelled, _seeded(sampling or Sampling()), clip, tracks, bars, fields, strength)
+
+    def start_repair(
+        self, clip: Clip, *, bars: frozenset[int] | None = None, tracks: tuple[int, ...] = (0,), sampling: Sampling | None = None
+    ) -> Job:
+        """Find wrong notes in the region and replace them; how many are wrong need not be known.
+
+        Raises:
+            BadRequest: bars or tracks are out of range.
+        """
+        return self._job("repair", Meta(), clip, _seeded(sampling or Sampling()), clip, tracks, bars)
+
+    def generate(self, meta: Meta | None = None, sampling: Sampling | None = None, context: Clip | None = None) -> Result:
+        """``start_generate``, run to the end."""
+        return self.start_generate(meta, sampling, context).run()
+
+    def modify(
+        self, clip: Clip, strength: float, *, meta: Meta | None = None, bars: frozenset[int] | None = None,
+        tracks: tuple[int, ...] = (0,), fields: frozenset[str] = ALL_FIELDS, sampling: Sampling | None = None,
+    ) -> Result:  # fmt: skip
+        """``start_modify``, run to the end."""
+        return self.start_modify(clip, strength, meta=meta, bars=bars, tracks=tracks, fields=fields, sampling=sampling).run()
+
+    def repair(
+        self, clip: Clip, *, bars: frozenset[int] | None = None, tracks: tuple[int, ...] = (0,), sampling: Sampling | None = None
+    ) -> Result:
+        """``start_repair``, run to the end."""
+        return self.start_repair(clip, bars=bars, tracks=tracks, sampling=sampling).run()
+
+    def _job(
+        self, mode: Mode, asked: Meta, clip: Clip, sampling: Sampling, source: Clip | None, tracks: tuple[int, ...],
+        bars: frozenset[int] | None = None, fields: frozenset[str] = ALL_FIELDS, strength: float = 1.0,
+    ) -> Job:  # fmt: skip
+        _check_region(clip, tracks, bars)
+        assert sampling.seed is not None
+        request = Request(mode=mode, clip=clip, tracks=tracks, bars=bars, fields=fields, strength=strength, **asdict(sampling))
+        said = {"mode": mode, "engine": self.engine_name, "meta": to_dict(asked), "sampling": asdict(sampling)}
+        if mode != "generate":
+            said |= {"strength": strength, "bars": None if bars is None else sorted(b + 1 for b in bars), "fields": sorted(fields)}
+        return Job(self.engine, self.engine_name, request, (), json.dumps(said), source)
+
+
+def _seeded(sampling: Sampling) -> Sampling:
+    return replace(sampling, seed=secrets.randbelow(2**31)) if sampling.seed is None else sampling
+
+
+def _frame(context: Clip) -> Meta:
+    """What a further track shares with the tracks that are there."""
+    return Meta(
+        bpm=context.bpm, audio_key=context.key, time_signature=context.time_signature, num_measures=context.num_measures,
+        genre=context.genre, rhythm=context.rhythm, chord_progression=context.chords,
+    )  # fmt: skip
+
+
+def _checked_chords(meta: Meta) -> tuple[int, ...] | None:
+    if meta.chord_progression is None:
+        return None
+    assert meta.num_measures is not None and meta.time_signature is not None
+    needed = meta.num_measures * (BAR_TICKS[meta.time_signature] // TICKS_PER_CHORD)
+    if len(meta.chord_progression) != needed:
+        raise BadRequest(
+            f"The chord progression has {len(meta.chord_progression)} half beats, but {meta.num_measures} bars of {meta.time_signature} have {needed}. "
+            "Leave the bars open or give chords for that many."
+        )
+    return meta.chord_progression
+
+
+def _relabelled(clip: Clip, meta: Meta, track: int) -> Clip:
+    """The clip under other labels; metre and length are those of its notes and cannot be asked."""
+    full = clip.meta(track).but(replace(meta, time_signature=clip.time_signature, num_measures=clip.num_measures))
+    part = replace(
+        clip.tracks[track], role=full.track_role, instrument=full.inst, pitch_range=full.pitch_range,
+        min_velocity=full.min_velocity, max_velocity=full.max_velocity,
+    )  # fmt: skip
+    tracks = (*clip.tracks[:track], part, *clip.tracks[track + 1 :])
+    return replace(
+        clip, tracks=tracks, bpm=full.bpm or clip.bpm, key=full.audio_key, genre=full.genre, rhythm=full.rhythm, chords=_checked_chords(full)
+    )
+
+
+def _check_region(clip: Clip, tracks: tuple[int, ...], bars: frozenset[int] | None) -> None:
+    if len(clip.tracks) > MAX_TRACKS:
+        raise BadRequest(f"The clip has {len(clip.tracks)} tracks; at most {MAX_TRACKS} can be worked on at once.")
+    if not tracks or not set(tracks) <= set(range(len(clip.tracks))):
+        raise BadRequest(f"Tracks to change must be some of 1-{len(clip.tracks)}.")
+    if bars is not None and (not bars or not bars <= set(range(clip.num_measures))):
+        raise BadRequest(f"Bars to change must lie within 1-{clip.num_measures}.")

@@ -1,0 +1,112 @@
+"""What "any" becomes: the metadata of a real training clip that agrees best with what was asked.
+
+The network is trained on sets of labels that occur together, and the listener wants a tempo, a key and chords that
+suit each other, so all open fields come from one clip. ``priors.json`` lies beside the weights.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from musediff.chords import ANY_CHORD, transpose
+from musediff.clip import BAR_TICKS, KEY_INDEX, KEY_NAMES, TICKS_PER_CHORD, Meta, mean_pitch_range
+from musediff.errors import BadCheckpoint
+
+# How much agreement in a field counts. Metre and mode must agree where they decide whether the chords fit.
+_WEIGHT = {"time_signature": 1000, "track_role": 400, "inst": 200, "genre": 60, "rhythm": 40, "pitch_range": 30, "num_measures": 20}
+_MODE_WEIGHT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Priors:
+    """Complete sets of metadata of training clips. Without any, plain defaults are used."""
+
+    rows: tuple[Meta, ...] = ()
+
+    def complete(self, asked: Meta, rng: np.random.Generator) -> Meta:
+        """``asked`` with every open field filled in; fields that were asked stay."""
+        row = self._like(asked, rng)
+        if asked.audio_key is not None and row.audio_key is not None:
+            row = _moved(row, KEY_INDEX[asked.audio_key])
+        full = row.but(asked)
+        chords = asked.chord_progression
+        if chords is None and row.chord_progression is not None and row.time_signature == full.time_signature:
+            chords = _tiled(row.chord_progression, full)
+        low, high = full.min_velocity, full.max_velocity
+        if low is not None and high is not None and low > high:  # one side asked, the other from the row
+            low, high = (low, None) if asked.min_velocity is not None else (None, high)
+        return replace(full, chord_progression=chords, min_velocity=low, max_velocity=high)
+
+    def _like(self, asked: Meta, rng: np.random.Generator) -> Meta:
+        if not self.rows:
+            return DEFAULT
+        score = np.array([_agreement(asked, row) for row in self.rows])
+        return self.rows[int(rng.choice(np.flatnonzero(score == score.max())))]
+
+
+DEFAULT = Meta(
+    bpm=100, audio_key="cmajor", time_signature="4/4", num_measures=8, track_role="main_melody", inst="acoustic_piano",
+    pitch_range=mean_pitch_range(72), rhythm="standard", min_velocity=60, max_velocity=100,
+)  # fmt: skip
+
+
+def _agreement(asked: Meta, row: Meta) -> int:
+    score = sum(weight for name, weight in _WEIGHT.items() if getattr(asked, name) in (None, getattr(row, name)))
+    same_mode = asked.audio_key is None or row.audio_key is None or KEY_INDEX[asked.audio_key] // 12 == KEY_INDEX[row.audio_key] // 12
+    return score + _MODE_WEIGHT * same_mode
+
+
+def _moved(row: Meta, key: int) -> Meta:
+    """The row transposed to another tonic; its mode stays if that of ``key`` differs, then chords are left out."""
+    assert row.audio_key is not None
+    old = KEY_INDEX[row.audio_key]
+    if old // 12 != key // 12 or row.chord_progression is None:
+        return replace(row, audio_key=None, chord_progression=None)
+    return replace(row, audio_key=KEY_NAMES[key], chord_progression=tuple(transpose(c, key - old) for c in row.chord_progression))
+
+
+def _tiled(chords: Sequence[int], full: Meta) -> tuple[int, ...] | None:
+    """Chords repeated or cut to the length that is wanted."""
+    assert full.time_signature is not None and full.num_measures is not None
+    number = full.num_measures * (BAR_TICKS[full.time_signature] // TICKS_PER_CHORD)
+    return tuple(chords[i % len(chords)] for i in range(number)) if chords and ANY_CHORD not in chords else None
+
+
+def load(path: Path) -> Priors:
+    """Read priors.json; none if there is no such file.
+
+    Raises:
+        BadCheckpoint: it cannot be read.
+    """
+    if not path.exists():
+        return Priors()
+    try:
+        rows = json.loads(path.read_text())
+        return Priors(tuple(Meta(**(row | {"chord_progression": _unpacked(row["chord_progression"])})) for row in rows))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BadCheckpoint(f"{path}: cannot be read ({error}). Copy the whole weights folder again.") from error
+
+
+def save(path: Path, rows: Sequence[Meta]) -> None:
+    """Write priors.json, chords run-length coded."""
+    packed = [{name: getattr(row, name) for name in Meta.__dataclass_fields__} | {"chord_progression": _packed(row.chord_progression)} for row in rows]
+    path.write_text("[\n" + ",\n".join(json.dumps(row, separators=(",", ":")) for row in packed) + "\n]\n")
+
+
+def _packed(chords: Sequence[int] | None) -> list[list[int]] | None:
+    if chords is None:
+        return None
+    runs: list[list[int]] = []
+    for chord in chords:
+        if runs and runs[-1][0] == chord:
+            runs[-1][1] += 1
+        else:
+            runs.append([chord, 1])
+    return runs
+
+
+def _unpacked(runs: Sequence[Sequence[int]] | None) -> tuple[int, ...] | None:
+    return None if runs is None else tuple(chord for chord, number in runs for _ in range(number))

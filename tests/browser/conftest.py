@@ -1,0 +1,139 @@
+"""A page served by a tiny pipeline, and a headless browser that looks at it."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.ui import build_ui, launch
+from musediff.clip import Clip, Meta
+from musediff.pipeline import MusePipeline, Sampling
+from musediff.render.audio import Synthesizer
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
+]  # fmt: skip
+
+
+class SlowJob:
+    """A job that takes its time, so that there is something to stop."""
+
+    def __init__(self, job: Any, seconds: float) -> None:
+        self._job, self._seconds = job, seconds
+
+    def __iter__(self) -> Iterator[Any]:
+        for progress in self._job:
+            time.sleep(self._seconds)
+            yield progress
+
+    def stop(self) -> None:
+        self._job.stop()
+
+    def result(self) -> Any:
+        return self._job.result()
+
+
+class SlowPipeline:
+    """The tiny pipeline; more than 32 steps ask for a slow run."""
+
+    def __init__(self) -> None:
+        self._fast = MusePipeline.tiny()
+        self.description = self._fast.description
+        self.open = self._fast.open
+        self.start_modify, self.start_repair = self._fast.start_modify, self._fast.start_repair
+        self.generate, self.modify, self.repair = self._fast.generate, self._fast.modify, self._fast.repair
+
+    def start_generate(self, meta: Meta, sampling: Sampling, context: Clip | None = None) -> SlowJob:
+        return SlowJob(self._fast.start_generate(meta, sampling, context), 0.15 if sampling.steps > 32 else 0.0)
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a running page with files in a folder of its own."""
+    os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("gradio"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    page = build_ui(SlowPipeline(), Synthesizer())  # type: ignore[arg-type]
+    yield launch(page, "127.0.0.1", port, background=True)
+    page.close(verbose=False)
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield running
+        running.close()
+
+
+class Visit:
+    """One visitor: a page with what it requested and what its console said."""
+
+    def __init__(self, browser: Any, address: str, width: int = 1280, height: int = 860) -> None:
+        self.address = address
+        self.context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.goto(address)
+        self.page.wait_for_selector("#generate", timeout=30_000)
+        self.page.wait_for_selector("#roll .notes", state="attached")
+
+    def roll(self) -> dict[str, Any]:
+        """What the roll says about itself."""
+        return self.page.evaluate(
+            """() => { const q = (s) => document.querySelector('#roll ' + s); return {
+              summary: q('.summary').textContent, live: !q('.live').hidden, audio: q('audio').getAttribute('src'),
+              time: q('audio').currentTime, duration: q('audio').duration, paused: q('audio').paused,
+              legend: q('.legend').textContent, views: !q('.views').hidden,
+              ink: new Set(q('.notes').getContext('2d').getImageData(0, 0, q('.notes').width, q('.notes').height).data).size,
+            }; }"""
+        )
+
+    def run(self, button: str = "#generate", timeout: int = 60_000) -> None:
+        """Press and wait until the sound is there."""
+        before = self.roll()["audio"]
+        self.page.click(button)
+        self.page.wait_for_function(
+            "(old) => { const a = document.querySelector('#roll audio').getAttribute('src');"
+            " return a && a !== old && document.querySelector('#roll .live').hidden && !document.querySelector('#stop'); }",
+            arg=before, timeout=timeout,
+        )  # fmt: skip
+
+    def download(self, kind: str, folder: Path) -> Path:
+        self.page.wait_for_selector(f"#download-{kind}:not([disabled])", timeout=20_000)
+        with self.page.expect_download() as waiting:
+            self.page.click(f"#download-{kind}")
+        path = folder / waiting.value.suggested_filename
+        waiting.value.save_as(path)
+        return path
+
+    def upload(self, path: Path) -> None:
+        self.page.click("role=tab[name='Repair / Modify']")
+        self.page.set_input_files("#upload input[type=file]", str(path))
+
+    def set(self, selector: str, value: str) -> None:
+        self.page.fill(f"{selector} input, {selector} textarea", value)
+
+    def close(self) -> None:
+        self.context.close()
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Visit]:
+    visitor = Visit(browser, address)
+    yield visitor
+    outside = [url for url in visitor.requests if not url.startswith((address, "data:", "blob:"))]
+    visitor.close()
+    assert not outside, outside
+    assert not visitor.errors, visitor.errors

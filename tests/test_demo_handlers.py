@@ -1,0 +1,313 @@
+"""The page without a browser: forms, events, files, and what a bad request leaves untouched."""
+
+import io
+import json
+import wave
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demo import controls, form, output, report, settings, texts
+from demo.files import Shelf
+from demo.handlers import Handlers, on_roll, read_bars, sampling, take, whole
+from demo.output import Output, Screen
+from demo.roll.payload import payload, summary
+from demo.roll.roll import script, template
+from demo.session import Running, Shown, Source
+from musediff.clip import CHOICES, META_FIELDS, RANGES, Clip, Meta, Note, Track
+from musediff.errors import BadRequest, MuseError
+from musediff.midi.read import read
+from musediff.midi.write import write
+from musediff.pipeline import MusePipeline
+from musediff.render.audio import Synthesizer
+
+# Gradio opens an event loop for every Blocks and leaves closing it to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
+SAMPLING = (2, "7", 4, 1.5, 0.95, 0)
+
+
+def song(bars: int = 4) -> Clip:
+    notes = tuple(Note(b * 1920 + i * 480, 60 + (b + 2 * i) % 12, 460, 50 + b) for b in range(bars) for i in range(4))
+    return Clip(bars, (Track(notes, "main_melody", "acoustic_piano"),), bpm=120, key="cmajor")
+
+
+def asked(**said: Any) -> list[Any]:
+    """Form values with everything else "any"."""
+    return form.show(Meta(num_measures=4)) if not said else form.show(Meta(**{"num_measures": 4} | said))
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> MusePipeline:
+    return MusePipeline.tiny()
+
+
+@pytest.fixture(scope="module")
+def handlers(pipeline: MusePipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handlers]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        with gr.Blocks(analytics_enabled=False):
+            out = output.build()
+        yield Handlers(pipeline, Screen(out, Synthesizer("tone"), pipeline.description))
+
+
+def last(updates: list[dict[Any, Any]], component: Any) -> Any:
+    """The newest value that a run gave to a component."""
+    return next(update[component] for update in reversed(updates) if component in update)
+
+
+def generated(handlers: Handlers, values: list[Any], choice: tuple[Any, ...] = SAMPLING) -> tuple[list[dict[Any, Any]], Output]:
+    return list(handlers.generate(None, None, False, *values, *choice)), handlers.out
+
+
+# ---- forms -----------------------------------------------------------------------------------------------------------
+
+metas = st.builds(
+    Meta,
+    **{name: st.none() | st.sampled_from(values) for name, values in CHOICES.items()},
+    bpm=st.none() | st.integers(*RANGES["bpm"]),
+    num_measures=st.none() | st.integers(*RANGES["num_measures"]),
+    min_velocity=st.none() | st.integers(1, 60),
+    max_velocity=st.none() | st.integers(60, 127),
+)
+
+
+@given(metas)
+def test_form_shows_and_reads_every_meta(meta: Meta) -> None:
+    assert form.read(form.show(meta)) == meta
+
+
+@pytest.mark.parametrize("time_signature", ["4/4", "3/4", "6/8", "12/8"])
+def test_form_keeps_chords(time_signature: str) -> None:
+    values = dict(zip(META_FIELDS, asked(time_signature=time_signature, audio_key="aminor"), strict=True))
+    values["chord_progression"] = "Am | F G | C | E7"
+    meta = form.read(list(values.values()))
+    assert meta.chord_progression is not None
+    assert form.read(form.show(meta)) == meta
+
+
+def test_chord_feedback_says_bars_or_what_is_wrong() -> None:
+    good = form.chord_feedback("Am | F", "aminor", "4/4", "8")
+    assert "8 bars" in good and 'class="feedback good"' in good
+    bad = form.chord_feedback("Am | <b>H7", "aminor", "4/4", "8")
+    assert 'class="feedback bad"' in bad and "H7" in bad and "<b>" not in bad
+    assert texts.CHORDS_ANY in form.chord_feedback("  ", "any", "any", "")
+
+
+@given(st.sets(st.integers(0, 15), min_size=1))
+def test_bars_are_read_as_people_write_them(bars: set[int]) -> None:
+    assert read_bars(", ".join(str(bar + 1) for bar in sorted(bars)), 16) == bars
+    assert read_bars(f"{min(bars) + 1}-{max(bars) + 1}", 16) == set(range(min(bars), max(bars) + 1))
+
+
+@pytest.mark.parametrize("text", ["0", "5", "3-2", "1-", "-", "x", "1,,2", "1.5", "²"])
+def test_bad_bars_are_explained(text: str) -> None:
+    with pytest.raises(BadRequest, match="Bars to change"):
+        read_bars(text, 4)
+
+
+@pytest.mark.parametrize("text", ["-1", "abc", "1e5", "9" * 30, "٣x"])
+def test_bad_seed_is_explained(text: str) -> None:
+    with pytest.raises(BadRequest, match="Seed"):
+        whole("Seed", text, 0)
+    assert whole("Seed", " ", 0) is None
+
+
+def test_every_choice_has_words() -> None:
+    assert set(texts.INSTRUMENTS) == set(CHOICES["inst"])
+    for words, name in ((texts.ROLES, "track_role"), (texts.RANGES, "pitch_range"), (texts.GENRES, "genre"), (texts.RHYTHMS, "rhythm")):
+        assert set(words) == set(CHOICES[name])
+    assert set(texts.FIELDS) == set(META_FIELDS)
+    assert [texts.strength_words(s / 100) for s in range(101)]
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_generate_ends_with_roll_sound_report_and_files(handlers: Handlers) -> None:
+    updates, out = generated(handlers, asked(bpm=120, audio_key="aminor"))
+    shown: Shown = last(updates, out.shown)
+    roll = last(updates, out.roll)
+    assert len(shown.result.clips) == len(roll["variants"]) == 2 and shown.result.seed == 7
+    assert roll["bars"] == 4 and roll["bpm"] == 120 and roll["audio"].startswith("gradio_api/file=")
+    json.dumps(roll)
+    with wave.open(roll["audio"].removeprefix("gradio_api/file=")) as sound:
+        assert 8 <= sound.getnframes() / sound.getframerate() <= 12
+        heard = np.abs(np.frombuffer(sound.readframes(sound.getnframes()), "<i2")).max() > 3000
+        assert heard == bool(shown.clip.tracks[0].notes)
+    paths = {kind: Path(last(updates, button)["value"]) for kind, button in out.files.items()}
+    assert read(paths["midi"].read_bytes()).tempos[0][1] == pytest.approx(120)
+    assert paths["png"].read_bytes().startswith(b"\x89PNG")
+    names = zipfile.ZipFile(io.BytesIO(paths["zip"].read_bytes())).namelist()
+    assert len(names) == 3 and "settings.json" in names
+    assert "Seed 7" in last(updates, out.status) and texts.REPORT_TITLE in last(updates, out.report)
+
+
+def test_live_frames_come_before_the_result(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("demo.handlers.FRAME_SECONDS", 0.0)
+    updates, out = generated(handlers, asked())
+    live = [update[out.roll]["live"] for update in updates if out.roll in update and "live" in update[out.roll]]
+    assert len(live) >= 4
+    assert live == sorted(live)
+
+
+def test_bad_request_says_so_and_touches_nothing_else(handlers: Handlers) -> None:
+    values = dict(zip(META_FIELDS, asked(), strict=True)) | {"chord_progression": "Am | H7"}
+    with pytest.warns(UserWarning, match="H7"):
+        updates, out = generated(handlers, list(values.values()))
+    assert [set(update) for update in updates] == [{out.status}]
+    assert "H7" in updates[0][out.status]
+
+
+def test_stop_keeps_what_there_is(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("demo.handlers.FRAME_SECONDS", 0.0)
+    run = handlers.generate(None, None, False, *asked(), 1, "7", 32, 1.5, 0.95, 0)
+    updates = [next(run), next(run)]
+    handlers.stop(last(updates, handlers.out.running))
+    updates += run
+    shown: Shown = last(updates, handlers.out.shown)
+    assert not shown.result.complete and shown.clip.num_measures == 4
+    assert texts.STOPPED in last(updates, handlers.out.status)
+
+
+def test_leaving_the_page_stops_the_job(handlers: Handlers) -> None:
+    run = handlers.generate(None, None, False, *asked(), *SAMPLING)
+    job = next(run)[handlers.out.running].job
+    run.close()
+    list(job)
+    assert not job.result().complete
+
+
+def test_nothing_to_stop_is_no_error(handlers: Handlers) -> None:
+    handlers.stop(Running())
+
+
+def test_modify_bars_leaves_the_others_bit_for_bit(handlers: Handlers) -> None:
+    source = Source(song(), "song.mid")
+    values = form.of_clip(source.clip)
+    updates = list(handlers.change(source, "modify", 1.0, "2-3", list(texts.MAY), 0, *values, *SAMPLING))
+    clips = last(updates, handlers.out.shown).result.clips
+    for clip in clips:
+        for bar in (0, 3):
+            first, end = bar * 1920, (bar + 1) * 1920
+            kept = [[n for n in c.tracks[0].notes if first <= n.onset_ticks < end] for c in (source.clip, clip)]
+            assert kept[0] == kept[1]
+    assert any(clip.tracks != source.clip.tracks for clip in clips)
+    assert last(updates, handlers.out.roll)["compare"]
+
+
+def test_repair_and_no_source(handlers: Handlers) -> None:
+    source = Source(song(), "song.mid")
+    updates = list(handlers.change(source, "repair", 0.4, "", [], None, *asked(), *SAMPLING))
+    assert "repair" in last(updates, handlers.out.shown).name
+    with pytest.warns(UserWarning):
+        updates = list(handlers.change(None, "modify", 0.4, "", [], None, *asked(), *SAMPLING))
+    assert texts.NO_SOURCE in updates[0][handlers.out.status]
+
+
+def test_adding_a_track_keeps_the_given_one(handlers: Handlers) -> None:
+    source = Source(song(), "song.mid")
+    updates = list(handlers.generate(None, source, True, *asked(track_role="bass", inst="electric_bass"), *SAMPLING))
+    shown: Shown = last(updates, handlers.out.shown)
+    assert len(shown.clip.tracks) == 2 and shown.clip.tracks[0].notes == source.clip.tracks[0].notes
+    assert shown.track == 1
+
+
+def test_picking_a_variant_renders_it_once(handlers: Handlers) -> None:
+    updates, out = generated(handlers, asked())
+    shown: Shown = last(updates, out.shown)
+    picked = handlers.pick(shown, gr.EventData(None, {"index": 1}))
+    assert picked[out.shown].index == 1 and set(picked[out.shown].sounds) == {0, 1}
+    again = handlers.pick(picked[out.shown], gr.EventData(None, {"index": 0}))
+    assert again[out.roll]["audio"] == last(updates, out.roll)["audio"]
+    assert set(handlers.pick(shown, gr.EventData(None, {"index": 9}))) == {out.shown}
+
+
+# ---- files in and out ------------------------------------------------------------------------------------------------
+
+
+def test_upload_of_our_own_file_restores_the_form(handlers: Handlers) -> None:
+    values = asked(bpm=77, audio_key="dminor", track_role="bass")
+    updates, out = generated(handlers, values)
+    path = Path(last(updates, out.files["midi"])["value"])
+    source, opened = handlers.open(path.read_bytes(), path.name)
+    assert opened.settings is not None and source.clip.num_measures == 4
+    with gr.Blocks(analytics_enabled=False):
+        fields = form.build(Meta(), "", "x")
+        shared = controls.build_shared()
+    restored = settings.restore(opened.settings, fields, shared.sampling)
+    assert [restored[field] for field in fields.values()] == values
+    assert restored[shared.seed] == "7"
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", "null", '{"meta": 3}', '{"meta": {"bpm": 1e9}}', "{", '{"meta": {"x": 1}}'])
+def test_strange_settings_are_left_alone(text: str | None) -> None:
+    assert settings.restore(text, {}, []) == {}
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"MThd\x00\x00\x00\x06\x00\x01", b"MThd" + b"\xff" * 30])
+def test_bad_files_are_explained(handlers: Handlers, data: bytes) -> None:
+    with pytest.raises(MuseError) as caught:
+        handlers.open(data, "bad.mid")
+    assert len(str(caught.value)) > 15
+
+
+def test_what_is_on_the_roll() -> None:
+    with pytest.raises(BadRequest):
+        take(None)
+    with pytest.raises(BadRequest):
+        on_roll(None, None)
+    assert on_roll(None, Source(song(), "x")) == song()
+
+
+def test_names_from_files_cannot_become_html() -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    shown = controls.about(Source(song(), evil, (evil,)))
+    assert "<img" not in shown and "&lt;img" in shown
+    assert "<img" not in output.status_line(evil)
+    assert "<img" not in report.table(Meta(), song(), 0, (evil,))
+
+
+def test_files_of_two_visitors_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    button = gr.DownloadButton("x")
+    shelf = Shelf(button)
+    one, two = shelf.keep("clip.mid", b"one"), shelf.keep("clip.mid", b"two")
+    assert one != two and Path(one).read_bytes() == b"one"
+    assert {one, two} <= button.temp_files
+
+
+def test_bytes_of_a_source_survive_the_round_trip(handlers: Handlers) -> None:
+    source, _ = handlers.open(write(song()), "song.mid")
+    assert source.clip.tracks[0].notes == song().tracks[0].notes
+    assert source.sound is not None and Path(source.sound.path).stat().st_size > 44
+
+
+# ---- the roll --------------------------------------------------------------------------------------------------------
+
+
+def test_payload_says_what_became_of_each_note() -> None:
+    before, track = song(), song().tracks[0]
+    after = Clip(4, (Track((*track.notes[1:], Note(0, 72, 480, 90)), track.role, track.instrument),), bpm=120, key="cmajor")
+    marks = [note[4] for note in payload(after, before)["tracks"][0]["notes"]]
+    assert (marks.count("kept"), marks.count("added"), marks.count("removed")) == (15, 1, 1)
+    assert "15 of 16 notes kept, 1 new, 1 removed" in summary(after, before)
+
+
+def test_roll_has_no_template_holes_and_asks_nobody() -> None:
+    assert "${" not in template() and "{{" not in template()
+    for text in (template(), script()):
+        assert "http://" not in text and "https://" not in text
+
+
+def test_sampling_of_the_page() -> None:
+    assert sampling(SAMPLING).seed == 7
+    with pytest.raises(BadRequest):
+        sampling((0, "", 16, 1.5, 0.95, 0))

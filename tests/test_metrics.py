@@ -1,0 +1,185 @@
+"""Control, distribution and repair metrics: hand-counted cases, an integral done the slow way, and their edges."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musediff.chords import ANY_CHORD, NO_CHORD, chord_id
+from musediff.clip import BAR_TICKS, KEY_INDEX, KEYS, META_FIELDS, TIME_SIGNATURES, Clip, Meta, Note
+from musediff.metrics import control, distribution
+from musediff.metrics.repair import damage, detection_f1, note_f1
+from tests.random_clips import clip_of, random_clips
+
+# --- control
+
+
+def scale_clip() -> Clip:
+    """C major up and down over C | G7, one note off the scale, a last bar without a chord."""
+    chords = (chord_id("C"),) * 8 + (chord_id("G7"),) * 8 + (NO_CHORD,) * 4 + (ANY_CHORD,) * 4
+    pitches = (60, 62, 64, 65, 67, 65, 62, 61, 60, 60)
+    notes = [Note(i * 480, pitch, 480, 60 + i) for i, pitch in enumerate(pitches)]
+    return clip_of(notes, 3, key="cmajor", chords=chords)
+
+
+def test_shares_of_chord_and_key() -> None:
+    clip = scale_clip()
+    notes = clip.tracks[0].notes
+    assert control.chord_tone_ratio(notes, clip) == pytest.approx(5 / 8)  # 60 64 over C; 67 65 62 over G7; N.C. left out
+    assert control.in_key_share(notes, "cmajor") == pytest.approx(0.9)
+    assert control.in_key_share(notes, "aminor") == pytest.approx(0.9)
+    assert control.harmony_control(notes, clip) == pytest.approx(0.9)
+    assert control.density(notes, 3) == pytest.approx(10 / 3)
+    assert math.isnan(control.chord_tone_ratio(notes[8:], clip))
+    assert math.isnan(control.chord_tone_ratio((), clip))
+    assert math.isnan(control.chord_tone_ratio(notes, clip_of(list(notes), 3)))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_has_seven_tones_with_its_tonic(key: str) -> None:
+    assert len(control.scale_of(key)) == 7
+    assert KEY_INDEX[key] % 12 in control.scale_of(key)
+
+
+def test_triplets() -> None:
+    def onsets(ticks: list[int]) -> list[Note]:
+        return [Note(t, 60, 60, 64) for t in ticks]
+
+    assert control.triplet_share(onsets([0, 160, 320, 480, 640, 800])) == pytest.approx(4 / 6)
+    assert control.triplet_share(onsets([0, 60, 120, 180, 240, 300, 360, 420, 480])) == 0
+    assert control.rhythm_of(onsets([0, 160, 320]), "4/4") == "triplet"
+    assert control.rhythm_of(onsets([0, 160, 320]), "6/8") == "standard"
+    assert control.rhythm_of(onsets([0, 120, 240, 480, 600, 160]), "3/4") == "standard"
+
+
+def test_asked_versus_got() -> None:
+    clip = scale_clip()
+    meta = Meta(
+        bpm=100, audio_key="cmajor", time_signature="4/4", pitch_range="mid", num_measures=3, min_velocity=60, max_velocity=69,
+        rhythm="standard", chord_progression=clip.chords, track_role="bass",
+    )  # fmt: skip
+    rows = {row.field: row for row in control.asked_vs_got(meta, clip)}
+    assert tuple(rows) == (*META_FIELDS, "density")
+    assert {name for name, row in rows.items() if row.ok is False} == set()
+    assert {name for name, row in rows.items() if row.ok is None} == {"inst", "genre", "track_role", "density"}
+    assert rows["chord_progression"].got == "62% chord tones, 90% in chord or key"
+    assert (rows["min_velocity"].asked, rows["min_velocity"].got) == ("60", "60")
+    wrong = Meta(
+        bpm=101, audio_key="f#major", time_signature="3/4", pitch_range="low", num_measures=4, min_velocity=61, max_velocity=68,
+        rhythm="triplet", chord_progression=(0,) * 24, inst="harp",
+    )  # fmt: skip
+    assert all(row.ok is False for row in control.asked_vs_got(wrong, clip) if row.asked != "any")
+    assert all(row.ok is None for row in control.asked_vs_got(Meta(), clip))
+
+
+def test_asked_versus_got_of_a_clip_without_notes() -> None:
+    meta = Meta(pitch_range="mid", min_velocity=3, audio_key="cmajor", bpm=100)
+    rows = {row.field: row for row in control.asked_vs_got(meta, clip_of([]))}
+    assert [rows[name].ok for name in ("pitch_range", "min_velocity", "audio_key", "bpm")] == [False, False, False, True]
+    assert rows["density"].got == "0.0 notes per bar"
+
+
+# --- distribution
+
+
+def test_overlapped_area_and_frechet_distance_grow_with_the_difference() -> None:
+    real, other, far = (distribution.features(random_clips(*args)) for args in ((8, 80), (9, 80), (10, 80, 20, 110)))
+    same, apart = (distribution.overlapped_area(real, x) for x in (other, far))
+    assert set(same) == set(real)
+    assert len(same) == 9
+    assert all(0 <= area <= 1.001 for area in (*same.values(), *apart.values()))
+    assert min(same.values()) > 0.85
+    assert apart["pitch_range"] < 0.2
+    assert distribution.frechet_distance(real, real) == pytest.approx(0, abs=1e-6)
+    assert 0 < distribution.frechet_distance(real, other) < 3 < distribution.frechet_distance(real, far)
+
+
+def test_overlap_equals_an_integral_over_kernels() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, 60), rng.normal(1, 2, 50)
+    grid = np.linspace(-15, 18, 20_001)
+
+    def density(x: np.ndarray) -> np.ndarray:
+        width = x.std(ddof=1) * len(x) ** -0.2
+        return np.exp(-0.5 * ((grid[:, None] - x) / width) ** 2).mean(axis=1) / (width * np.sqrt(2 * np.pi))
+
+    expected = np.minimum(density(a), density(b)).sum() * (grid[1] - grid[0])
+    assert distribution._shared_area(a, b) == pytest.approx(expected, abs=2e-3)
+    assert distribution._shared_area(np.ones(5), np.ones(9)) == pytest.approx(1)
+    assert distribution._shared_area(np.ones(5), np.full(9, 2.0)) == pytest.approx(0, abs=1e-9)
+
+
+def test_features_of_clips_without_notes() -> None:
+    empty = distribution.features([[], [], [Note(0, 60, 480, 64)]])
+    assert all(np.isfinite(rows).all() for rows in empty.values())
+    assert math.isfinite(distribution.frechet_distance(empty, empty))
+    assert all(math.isfinite(area) for area in distribution.overlapped_area(empty, empty).values())
+
+
+def test_entropy_and_groove() -> None:
+    assert distribution.pitch_class_entropy([Note(i, 60 + i, 1, 1) for i in range(12)]) == pytest.approx(math.log2(12))
+    assert distribution.pitch_class_entropy([Note(0, 60, 1, 1), Note(0, 72, 1, 1)]) == 0
+    assert distribution.pitch_class_entropy([]) == 0
+    bar = [Note(t, 60, 60, 64) for t in (0, 480, 960)]
+    twice = bar + [n._replace(onset_ticks=n.onset_ticks + 1440) for n in bar]
+    assert distribution.groove_similarity(twice, 2, 1440) == 1
+    assert distribution.groove_similarity(bar, 2, 1440) == pytest.approx(9 / 12)
+    assert math.isnan(distribution.groove_similarity(bar, 1, 1440))
+
+
+def test_copies_are_found_in_every_transposition_and_only_from_the_given_length() -> None:
+    song, other = random_clips(11, 2)
+    song, tune = sorted(song), sorted(song)[5:18]
+    assert len(tune) == 13
+    moved = [n._replace(onset_ticks=n.onset_ticks + 1920, pitch=n.pitch + 5, velocity=9) for n in tune]
+    assert distribution.copy_rate([moved, other], [song]) == 0.5
+    assert distribution.copy_rate([moved], [song], run=14) == 0
+    assert distribution.copy_rate([moved[1:]], [song]) == 0
+    changed = [n._replace(pitch=n.pitch + (i == 6)) for i, n in enumerate(moved)]
+    assert distribution.copy_rate([changed], [song]) == 0
+    assert distribution.copy_rate([[], moved], []) == 0
+
+
+# --- repair
+
+
+def test_note_f1() -> None:
+    truth = [Note(0, 60, 480, 64), Note(480, 62, 480, 64), Note(480, 65, 480, 64)]
+    found = [Note(0, 60, 240, 1), Note(485, 62, 480, 64), Note(480, 65, 480, 64), Note(480, 65, 480, 64)]
+    assert note_f1(found, truth) == (2 / 4, 2 / 3, pytest.approx(4 / 7))
+    assert note_f1(found, truth, tolerance_ticks=10).recall == 1
+    assert note_f1(found, truth, tolerance_ticks=10, with_duration=True).recall == pytest.approx(2 / 3)
+    assert note_f1(truth, truth, with_duration=True).f1 == 1
+    assert (note_f1([], []).f1, note_f1([], truth).f1, note_f1(truth, []).f1) == (1, 0, 0)
+
+
+def test_detection_f1() -> None:
+    assert detection_f1([1, 2, 3], {2, 3, 4, 5}) == (2 / 3, 0.5, pytest.approx(4 / 7))
+    assert detection_f1(set(), set()).f1 == 1
+    assert detection_f1({1}, set()).f1 == 0
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1), st.sampled_from(TIME_SIGNATURES))
+@settings(max_examples=60, deadline=None)
+def test_damage_changes_its_share_and_keeps_positions(seed: int, share: float, metre: str) -> None:
+    notes = sorted({(n.onset_ticks, n.pitch): n for n in random_clips(seed, 1)[0]}.values())
+    broken, wrong = damage(notes, np.random.default_rng(seed), share, BAR_TICKS[metre])
+    assert len(wrong) == round(share * len(notes))
+    assert list(broken) == sorted(broken)
+    assert sorted(n.onset_ticks for n in broken) == [n.onset_ticks for n in notes]
+    assert len({(n.onset_ticks, n.pitch) for n in broken}) == len(notes)
+    assert all(note in notes for i, note in enumerate(broken) if i not in wrong)
+    assert all(1 <= n.duration_ticks <= max(BAR_TICKS[metre], 240) and 0 <= n.pitch <= 127 and 2 <= n.velocity <= 127 for n in broken)
+    assert damage(notes, np.random.default_rng(seed), share, BAR_TICKS[metre]) == (broken, wrong)
+
+
+def test_damage_draws_from_everything() -> None:
+    notes = [Note(i * 15, 60, 100, 64) for i in range(4000)]
+    broken, wrong = damage(notes, np.random.default_rng(0), 1.0, 1920)
+    assert len(wrong) == 4000
+    assert {n.pitch for n in broken} == set(range(128))
+    assert {n.duration_ticks for n in broken} == {15 * i for i in range(1, 129)}
+    assert {n.velocity for n in broken} == {2, *range(3, 128, 2)}
+    assert damage([], np.random.default_rng(0), 0.5, 1920) == ((), frozenset())
