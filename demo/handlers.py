@@ -83,6 +83,7 @@ class Handlers:
             shown = self.screen.heard(shown)
             yield self.screen.result(shown)
             yield self.screen.downloads(shown)
+            yield self.screen.picture(shown)
         except MuseError as error:
             yield self.screen.failed(str(error))
         finally:
@@ -103,13 +104,16 @@ class Handlers:
         if shown is None or not 0 <= index < len(shown.result.clips):
             return {self.out.shown: gr.skip()}
         shown = self.screen.heard(replace(shown, index=index))
-        return self.screen.result(shown) | self.screen.downloads(shown)
+        return self.screen.result(shown) | self.screen.downloads(shown) | self.screen.picture(shown)
 
     def open(self, data: bytes, name: str, tracks: Sequence[int] = (), first_bar: str = "1") -> tuple[Source, Upload]:
         """A MIDI file (or other tracks and bars of it) -> the clip to work on. Raises MuseError."""
         opened = self.pipeline.open(data, name, tuple(tracks) or None, (whole(texts.FIRST_BAR, first_bar, 1) or 1) - 1)
-        sound = self.screen.sound(opened.clip, Path(name).stem)
-        return Source(opened.clip, name, opened.notes, sound, data), opened
+        return Source(opened.clip, name, opened.notes, None, data), opened
+
+    def heard(self, source: Source) -> Source:
+        """The same with its sound; a minute of music takes about a second."""
+        return replace(source, sound=self.screen.sound(source.clip, Path(source.name).stem))
 
 
 def on_roll(shown: Shown | None, source: Source | None) -> Clip:

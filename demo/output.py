@@ -110,24 +110,25 @@ class Screen:
 
     def downloads(self, shown: Shown) -> Update:
         """The files of the chosen variant and the archive of all."""
-        result, stem = shown.result, f"{shown.name}-{shown.index + 1}"
-        picture = self.shelf.place(f"{stem}.png")
-        pianoroll.save_png(shown.clip, picture, before=shown.before)
-        sound = shown.sounds.get(shown.index)
+        result, sound = shown.result, shown.sounds.get(shown.index)
         everything = [(f"{shown.name}-{i + 1}.mid", result.midi(i)) for i in range(len(result.clips))]
         archive = zipped([*everything, ("settings.json", result.settings.encode())])
-        paths = {
-            "midi": self.shelf.keep(f"{stem}.mid", everything[shown.index][1]),
-            "wav": sound and sound.path,
-            "png": str(picture),
-            "zip": self.shelf.keep(f"{shown.name}.zip", archive),
+        return {
+            self.out.files["midi"]: _offer(self.shelf.keep(*everything[shown.index])),
+            self.out.files["wav"]: _offer(sound and sound.path),
+            self.out.files["zip"]: _offer(self.shelf.keep(f"{shown.name}.zip", archive)),
         }
-        return {self.out.files[kind]: gr.update(value=path, interactive=path is not None) for kind, path in paths.items()}
+
+    def picture(self, shown: Shown) -> Update:
+        """The piano-roll as a picture: the slowest of the files, so it comes last."""
+        path = self.shelf.place(f"{shown.name}-{shown.index + 1}.png")
+        pianoroll.save_png(shown.clip, path, before=shown.before)
+        return {self.out.files["png"]: _offer(str(path))}
 
     def source(self, source: Source) -> Update:
         """A clip to work on, not yet changed."""
         value = payload(source.clip) | {"token": source.name, "audio": source.sound and url(source.sound.path)}
-        played = f"{texts.PLAYED_BY} {source.sound.synth}" if source.sound else texts.NO_SOUND
+        played = f"{texts.PLAYED_BY} {source.sound.synth}" if source.sound else texts.ROLL["preparing"]
         return {self.out.roll: value, self.out.status: status_line(f"{source.name} · {played}"), self.out.report: ""}
 
     def _status(self, shown: Shown, sound: Sound | None) -> str:
@@ -137,3 +138,7 @@ class Screen:
             f"{texts.PLAYED_BY} {sound.synth}" if sound else texts.NO_SOUND,
         ]  # fmt: skip
         return " · ".join(parts if result.complete else [texts.STOPPED, *parts])
+
+
+def _offer(path: str | None) -> Any:
+    return gr.update(value=path, interactive=path is not None)

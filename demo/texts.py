@@ -61,7 +61,7 @@ STOP = "Stop and keep"
 
 UPLOAD = "MIDI file (.mid, at most 512 KB)"
 TRACKS = "Tracks to take"
-FIRST_BAR = "First bar to take"
+FIRST_BAR = "From bar"
 RETAKE = "Read again"
 TRACKS_INFO = "Empty: the most suitable one"
 UNNAMED = "unnamed"

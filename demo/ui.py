@@ -85,7 +85,8 @@ def _wire_runs(handlers: Handlers, generate: Generate, change: Change, shared: S
     def while_running(run: Callable[..., Iterator[Update]]) -> Callable[..., Iterator[Update]]:
         def wrapped(*values: Any) -> Iterator[Update]:
             yield {shared.stop: gr.update(visible=True)}
-            yield from run(*values)
+            for update in run(*values):
+                yield update | ({shared.stop: gr.update(visible=False)} if out.shown in update else {})
             yield {shared.stop: gr.update(visible=False)}
 
         return wrapped
@@ -115,23 +116,26 @@ def _wire_source(handlers: Handlers, generate: Generate, change: Change, shared:
     ]  # fmt: skip
     outputs = [*source_outputs, *out.all, *generate.form.values(), *shared.sampling, change.strength]
 
-    def read(data: bytes, name: str, tracks: list[int], first_bar: str) -> Update:
+    def read(data: bytes, name: str, tracks: list[int], first_bar: str) -> Iterator[Update]:
         try:
             source, opened = handlers.open(data, name, tracks, first_bar)
         except MuseError as error:
-            return screen.failed(str(error))
-        return (
-            controls.fill(change, source, opened) | screen.source(source)
-            | restore(opened.settings, generate.form, shared.sampling, change.strength)
-        )  # fmt: skip
+            yield screen.failed(str(error))
+            return
+        restored = restore(opened.settings, generate.form, shared.sampling, change.strength)
+        yield controls.fill(change, source, opened) | screen.source(source) | restored
+        source = handlers.heard(source)
+        yield {change.source: source} | screen.source(source)
 
-    def uploaded(path: str | None) -> Update:
-        return {out.status: gr.skip()} if path is None else read(Path(path).read_bytes(), Path(path).name, [], "1")
+    def uploaded(path: str | None) -> Iterator[Update]:
+        if path is not None:
+            yield from read(Path(path).read_bytes(), Path(path).name, [], "1")
 
-    def retake(source: Source | None, tracks: list[int], first_bar: str) -> Update:
+    def retake(source: Source | None, tracks: list[int], first_bar: str) -> Iterator[Update]:
         if source is None or source.data is None:
-            return screen.failed(texts.NO_SOURCE)
-        return read(source.data, source.name, tracks, first_bar)
+            yield screen.failed(texts.NO_SOURCE)
+        else:
+            yield from read(source.data, source.name, tracks, first_bar)
 
     def send(shown: Shown | None) -> Update:
         try:

@@ -16,10 +16,10 @@ from musediff.cli_output import Report, Writer, check_free, targets
 from musediff.clip import Clip, Meta
 from musediff.engines.base import FIELDS
 from musediff.errors import BadRequest
+from musediff.job import MAX_VARIANTS, Job, Result, Sampling, Upload
 from musediff.meta_json import parse_meta, to_dict
-from musediff.pipeline import Job, MusePipeline, Result, Sampling, Upload
+from musediff.pipeline import MusePipeline
 
-BATCH = 8  # variants of one job: enough to fill two cores, small enough for a gigabyte of memory
 SAMPLING_FIELDS = ("steps", "guidance", "temperature", "density", "seed")
 
 
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace, stem: str, notes: list[str], prepare: Callable
     paths = targets(args.out, stem, args.num_samples)
     check_free(paths, args)
     sampling = Sampling(**{name: getattr(args, name) for name in SAMPLING_FIELDS if getattr(args, name) is not None})
-    pipeline = MusePipeline.tiny() if args.model == TINY else MusePipeline.load(args.weights, args.engine)
+    pipeline = MusePipeline.tiny(args.engine) if args.model == TINY else MusePipeline.load(args.weights, args.engine)
     start = prepare(pipeline)
     writer, report = Writer(args), Report(args.command, pipeline.engine_name, notes=notes)
     done = 0
@@ -117,9 +117,9 @@ def follow(job: Job, first: int, size: int, bar: Any) -> Result:
 
 
 def batches(number: int) -> Iterator[int]:
-    """9 -> 8, 1: sizes that add up to exactly the number asked for."""
-    for first in range(0, number, BATCH):
-        yield min(BATCH, number - first)
+    """9 -> 8, 1: sizes that one job takes, and exactly the number asked for."""
+    for first in range(0, number, MAX_VARIANTS):
+        yield min(MAX_VARIANTS, number - first)
 
 
 def derived_seed(seed: int, batch: int) -> int:

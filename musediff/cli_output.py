@@ -9,7 +9,7 @@ from typing import Any
 
 from musediff.clip import Clip
 from musediff.errors import BadRequest
-from musediff.pipeline import Result
+from musediff.job import Result
 
 MIDI_SUFFIXES = (".mid", ".midi")
 

@@ -114,7 +114,7 @@ class MusePipeline:
         Raises:
             BadRequest: bars or tracks are out of range.
         """
-        return self._job("repair", Meta(), clip, _seeded(sampling or Sampling()), clip, tracks, bars)
+        return self._job("repair", Meta(), _unlimited(clip, tracks), _seeded(sampling or Sampling()), clip, tracks, bars)
 
     def generate(self, meta: Meta | None = None, sampling: Sampling | None = None, context: Clip | None = None) -> Result:
         """``start_generate``, run to the end."""
@@ -182,6 +182,12 @@ def _relabelled(clip: Clip, meta: Meta, track: int) -> Clip:
     return replace(
         clip, tracks=tracks, bpm=full.bpm or clip.bpm, key=full.audio_key, genre=full.genre, rhythm=full.rhythm, chords=_checked_chords(full)
     )
+
+
+def _unlimited(clip: Clip, tracks: tuple[int, ...]) -> Clip:
+    """Without the pitch range and velocity limits of the tracks to repair: wrong notes would have set them."""
+    free = (replace(t, pitch_range=None, min_velocity=None, max_velocity=None) if k in tracks else t for k, t in enumerate(clip.tracks))
+    return replace(clip, tracks=tuple(free))
 
 
 def _check_region(clip: Clip, tracks: tuple[int, ...], bars: frozenset[int] | None) -> None:

@@ -177,7 +177,7 @@ def test_template_can_be_given_back(tmp_path, capsys):
         (["modify", "missing.mid", "--out", "x.mid"], "missing.mid"),
         (["modify", "SONG", "--strength", "2", "--out", "x.mid"], "strength"),
         (["modify", "SONG", "--bars", "4-3", "--out", "x.mid"], "4-3"),
-        (["modify", "SONG", "--bars", "70", "--out", "x.mid"], "bar"),
+        (["modify", "SONG", "--bars", "70", "--out", "x.mid"], "1-8"),
         (["modify", "SONG", "--keep", "tempo", "--out", "x.mid"], "tempo"),
         (["modify", "SONG", "--track", "5", "--out", "x.mid"], "track"),
         (["modify", "SONG"], "--out"),

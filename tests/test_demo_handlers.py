@@ -287,7 +287,8 @@ def test_files_of_two_visitors_never_meet(tmp_path: Path, monkeypatch: pytest.Mo
 def test_bytes_of_a_source_survive_the_round_trip(handlers: Handlers) -> None:
     source, _ = handlers.open(write(song()), "song.mid")
     assert source.clip.tracks[0].notes == song().tracks[0].notes
-    assert source.sound is not None and Path(source.sound.path).stat().st_size > 44
+    heard = handlers.heard(source)
+    assert heard.sound is not None and Path(heard.sound.path).stat().st_size > 44
 
 
 # ---- the roll --------------------------------------------------------------------------------------------------------

@@ -1,19 +1,16 @@
-"""Reading MIDI: what a file means, what damage costs, and that no bytes can do harm."""
+"""Reading MIDI: what a file means, what is refused and why."""
 
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from musediff.clip import BAR_TICKS, MAX_BARS, MAX_BPM, MIN_BPM, Note
+from musediff.clip import Note
 from musediff.errors import BadMidi
-from musediff.midi.analyze import analyze, track_infos
+from musediff.midi.analyze import analyze
 from musediff.midi.read import MAX_BYTES, MAX_NOTES, MAX_TICKS, read
-from musediff.midi.score import Score
-from tests.midi_bytes import END, header, meta, off, on, one_track, quantity, track
+from tests.midi_bytes import END, header, meta, off, on, one_track, track
 
 ASSETS = Path(__file__).parent / "assets" / "midi"
 REAL = sorted([*ASSETS.glob("plain/*.mid"), *ASSETS.glob("hard/*.mid")])
@@ -23,22 +20,6 @@ PEDAL_DOWN, PEDAL_UP = b"\xb0\x40\x7f", b"\xb0\x40\x00"
 def notes_of(data: bytes) -> list[Note]:
     """Notes of all tracks together."""
     return sorted(n for t in read(data).tracks for n in t.notes)
-
-
-def check(score: Score) -> None:
-    """What every score promises."""
-    assert any(t.notes for t in score.tracks)
-    assert score.end_ticks <= MAX_TICKS
-    for part in score.tracks:
-        assert 0 <= part.program <= 127
-        assert part.notes == tuple(sorted(part.notes))
-        for note in part.notes:
-            assert 0 <= note.onset_ticks <= MAX_TICKS
-            assert note.duration_ticks >= 1
-            assert 0 <= note.pitch <= 127
-            assert 1 <= note.velocity <= 127
-    assert all(bpm > 0 for _, bpm in score.tempos)
-    assert all(s.endswith(".") for s in score.notes)
 
 
 def test_running_status_and_velocity_zero() -> None:
@@ -179,6 +160,7 @@ BAD = {
     "damaged at once": (header() + track((0, b"\x3c\x40"), (0, on(60))), "no note could be read"),
     "far out": (one_track((0x0FFFFFFF, on(60)), (9, off(60))), "quarters after the start"),
     "far out and round again": (one_track(*[(0x0FFFFFFF, on(60)), (9, off(60))] * 20), "quarters after the start"),
+    "too many tracks": (header(1, 600) + track((0, on(60))) * 600, "600 tracks"),
     "too large": (b"MThd" + bytes(MAX_BYTES), "at most 512 KB"),
     "too many notes": (header() + track(*[(0, b"\x90\x3c\x40")] * (MAX_NOTES + 1)), "20,001 notes"),
     "120,000 notes": (one_track(*[(1, on(60)), (1, off(60))] * 120_000), "at most 512 KB"),
@@ -226,79 +208,3 @@ def test_same_notes_as_another_reader(path: Path) -> None:
     ours = Counter(tuple(n) for t in read(path.read_bytes(), pedal=False).tracks for n in t.notes)
     assert len(ours) > 100
     assert ours == theirs
-
-
-@pytest.mark.parametrize("path", [ASSETS / "plain/freedoom_intro.mid", ASSETS / "broken/freedoom_dummy.mid"], ids=lambda p: p.stem)
-def test_cut_at_every_byte(path: Path) -> None:
-    """Either a reason, or notes and a word about the cut; never fewer notes than a shorter piece of the file gave."""
-    data = path.read_bytes()
-    whole = sum(len(t.notes) for t in read(data).tracks)
-    before = 0
-    for size in range(len(data)):
-        try:
-            score = read(data[:size])
-        except BadMidi as error:
-            assert len(str(error)) > 20
-            assert before == 0
-            continue
-        check(score)
-        assert any("cut off" in s for s in score.notes), size
-        found = sum(len(t.notes) for t in score.tracks)
-        assert before <= found <= whole
-        before = found
-    assert before > 0
-
-
-def damaged(data: bytes, draw: st.DrawFn) -> bytes:
-    """A few bytes of a file changed, taken out, put in, or the rest cut away."""
-    piece = bytearray(data)
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(0, len(piece) - 1)))
-        how = draw(st.sampled_from(("change", "flip", "remove", "insert", "cut", "header", "length")))
-        if how == "change":
-            piece[at : at + 1] = draw(st.binary(min_size=1, max_size=1))
-        elif how == "flip" and piece:
-            piece[at] ^= 1 << draw(st.integers(0, 7))
-        elif how == "remove":
-            del piece[at : at + draw(st.integers(1, 64))]
-        elif how == "insert":
-            piece[at:at] = draw(st.one_of(st.binary(max_size=12), st.sampled_from((quantity(0x0FFFFFFF), b"MTrk", b"MThd", END))))
-        elif how == "cut":
-            del piece[at:]
-        elif how == "header":
-            place = draw(st.integers(4, 13))
-            piece[place : place + 1] = draw(st.binary(min_size=1, max_size=1))
-        elif (found := piece.find(b"MTrk")) >= 0:
-            piece[found + 4 : found + 8] = draw(st.binary(min_size=4, max_size=4))
-    return bytes(piece)
-
-
-@st.composite
-def damaged_files(draw: st.DrawFn) -> bytes:
-    return damaged(draw(st.sampled_from(REAL)).read_bytes(), draw)
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(damaged_files())
-def test_damaged_real_file_gives_a_score_or_a_reason(data: bytes) -> None:
-    try:
-        score = read(data)
-        check(score)
-        clip = analyze(score).clip
-    except BadMidi as error:
-        assert len(str(error)) > 20
-        return
-    assert len(track_infos(score)) == len(score.tracks)
-    assert 1 <= clip.num_measures <= MAX_BARS
-    assert MIN_BPM <= clip.bpm <= MAX_BPM
-    assert clip.time_signature in BAR_TICKS
-    assert all(0 <= n.onset_ticks < clip.end_ticks and n.onset_ticks + n.duration_ticks <= clip.end_ticks for n in clip.tracks[0].notes)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=300))
-def test_arbitrary_track_bytes(body: bytes) -> None:
-    try:
-        check(read(header() + b"MTrk" + len(body).to_bytes(4, "big") + body))
-    except BadMidi as error:
-        assert len(str(error)) > 20

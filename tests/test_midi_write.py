@@ -2,8 +2,9 @@
 
 import io
 import json
-from pathlib import Path
+from itertools import pairwise
 
+import mido
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,7 +60,7 @@ def test_playable_strikes_no_key_that_is_down(notes: list[Note]) -> None:
     assert {(n.onset_ticks, n.pitch) for n in kept} == {(n.onset_ticks, n.pitch) for n in notes}
     for pitch in {n.pitch for n in kept}:
         line = [n for n in kept if n.pitch == pitch]
-        assert all(a.onset_ticks + a.duration_ticks <= b.onset_ticks for a, b in zip(line, line[1:], strict=False))
+        assert all(a.onset_ticks + a.duration_ticks <= b.onset_ticks for a, b in pairwise(line))
     strokes = {(n.onset_ticks, n.pitch): n.velocity for n in kept}
     assert all(strokes[n.onset_ticks, n.pitch] >= n.velocity for n in notes)
 
@@ -67,7 +68,8 @@ def test_playable_strikes_no_key_that_is_down(notes: list[Note]) -> None:
 def test_playable_leaves_alone_what_can_be_played() -> None:
     chord = (Note(0, 60, 480, 80), Note(0, 64, 480, 80), Note(480, 60, 480, 80), Note(1000, 60, 1, 1))
     assert playable(reversed(chord)) == chord
-    assert playable([Note(0, 60, 960, 50), Note(480, 60, 100, 70), Note(480, 60, 200, 60)]) == (Note(0, 60, 480, 50), Note(480, 60, 200, 70))
+    clash = [Note(0, 60, 960, 50), Note(480, 60, 100, 70), Note(480, 60, 200, 60)]
+    assert playable(clash) == (Note(0, 60, 480, 50), Note(480, 60, 200, 70))
 
 
 def four_bars() -> Clip:
@@ -104,12 +106,10 @@ def test_chords_come_back(chord: int) -> None:
 
 
 def test_nothing_to_play_is_still_a_file() -> None:
-    mido = pytest.importorskip("mido")
     assert mido.MidiFile(file=io.BytesIO(write(Clip(2, ())))).length == pytest.approx(2 * 4 * 60 / 100)
 
 
 def test_twenty_parts_get_channels_without_the_drums() -> None:
-    mido = pytest.importorskip("mido")
     clip = Clip(1, (Track((Note(0, 60, 9, 9),)),) * 20)
     file = mido.MidiFile(file=io.BytesIO(write(clip)))
     channels = [m.channel for t in file.tracks for m in t if m.type == "note_on"]
@@ -118,32 +118,39 @@ def test_twenty_parts_get_channels_without_the_drums() -> None:
     assert len(set(channels)) == 15
 
 
-def test_three_other_libraries_read_the_same_file(tmp_path: Path) -> None:
-    mido, miditoolkit, pretty_midi = (pytest.importorskip(name) for name in ("mido", "miditoolkit", "pretty_midi"))
+def as_lists(clip: Clip) -> list[tuple[int, int, int, int]]:
+    """Begin, end, pitch and velocity of all notes of all parts."""
+    return sorted((n.onset_ticks, n.onset_ticks + n.duration_ticks, n.pitch, n.velocity) for t in clip.tracks for n in t.notes)
+
+
+def test_miditoolkit_reads_the_same() -> None:
+    miditoolkit = pytest.importorskip("miditoolkit")
+    file = miditoolkit.MidiFile(file=io.BytesIO(write(four_bars(), '{"seed": 1}')))
+    assert sorted((n.start, n.end, n.pitch, n.velocity) for i in file.instruments for n in i.notes) == as_lists(four_bars())
+    assert [(i.program, i.is_drum) for i in file.instruments] == [(40, False), (0, True), (33, False)]
+    assert [(m.time, m.text) for m in file.markers] == [(0, "Am"), (1920, "F"), (3840, "C"), (5760, "G7")]
+    assert round(file.tempo_changes[0].tempo) == 97
+
+
+def test_pretty_midi_reads_the_same() -> None:
+    pretty_midi = pytest.importorskip("pretty_midi")
+    file = pretty_midi.PrettyMIDI(io.BytesIO(write(four_bars(), '{"seed": 1}')))
+    ticks = file.time_to_tick
+    assert sorted((ticks(n.start), ticks(n.end), n.pitch, n.velocity) for i in file.instruments for n in i.notes) == as_lists(four_bars())
+    assert file.key_signature_changes[0].key_number == 12 + 6  # F sharp minor
+    assert (file.time_signature_changes[0].numerator, file.time_signature_changes[0].denominator) == (4, 4)
+    assert [(i.program, i.is_drum) for i in file.instruments] == [(40, False), (0, True), (33, False)]
+    assert file.instruments[2].name == "bass electric_bass"
+
+
+def test_mido_reads_the_same() -> None:
     clip = four_bars()
-    path = tmp_path / "clip.mid"
-    path.write_bytes(write(clip, '{"seed": 1}'))
-    wanted = sorted((n.onset_ticks, n.onset_ticks + n.duration_ticks, n.pitch, n.velocity) for t in clip.tracks for n in t.notes)
-
-    theirs = miditoolkit.MidiFile(str(path))
-    assert sorted((n.start, n.end, n.pitch, n.velocity) for i in theirs.instruments for n in i.notes) == wanted
-    assert [(i.program, i.is_drum) for i in theirs.instruments] == [(40, False), (0, True), (33, False)]
-    assert [(m.time, m.text) for m in theirs.markers] == [(0, "Am"), (1920, "F"), (3840, "C"), (5760, "G7")]
-    assert round(theirs.tempo_changes[0].tempo) == 97
-
-    pretty = pretty_midi.PrettyMIDI(str(path))
-    ticks = pretty.time_to_tick
-    assert sorted((ticks(n.start), ticks(n.end), n.pitch, n.velocity) for i in pretty.instruments for n in i.notes) == wanted
-    assert pretty.key_signature_changes[0].key_number == 12 + 6  # F sharp minor
-    assert (pretty.time_signature_changes[0].numerator, pretty.time_signature_changes[0].denominator) == (4, 4)
-    assert pretty.instruments[2].name == "bass electric_bass"
-
-    raw = mido.MidiFile(str(path))
-    assert raw.type == 1
-    assert raw.ticks_per_beat == 480
-    assert raw.length == pytest.approx(clip.seconds, abs=1e-3)
-    assert sum(m.type == "note_on" for t in raw.tracks for m in t) == len(wanted)
-    assert [m.text for t in raw.tracks for m in t if m.type == "text"] == ['musediff {"seed": 1}']
+    file = mido.MidiFile(file=io.BytesIO(write(clip, '{"seed": 1}')))
+    assert (file.type, file.ticks_per_beat) == (1, 480)
+    assert file.length == pytest.approx(clip.seconds, abs=1e-3)
+    assert sum(m.type == "note_on" for t in file.tracks for m in t) == len(as_lists(clip))
+    assert [m.text for t in file.tracks for m in t if m.type == "marker"] == ["Am", "F", "C", "G7"]
+    assert [m.text for t in file.tracks for m in t if m.type == "text"] == ['musediff {"seed": 1}']
 
 
 @pytest.mark.parametrize("key", KEYS)

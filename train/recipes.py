@@ -11,8 +11,7 @@ class Recipe:
 
     network: NetworkConfig
     tokens: int = 5000  # of one batch, padding included
-    count_batch: int = 64
-    count_every: int = 4
+    count_every: int = 3  # steps between batches that train the counts
     steps: int = 1_000_000
     minutes: float = 60.0
     learning_rate: float = 1e-3  # AdamW, for embeddings and heads
@@ -30,7 +29,7 @@ class Recipe:
 
 def slots_tiny() -> Recipe:
     """Two minutes on two cores: shows that everything works, makes no music."""
-    return Recipe(network=NetworkConfig.tiny(), tokens=1000, count_batch=16, steps=200, minutes=2, evaluate_every=100, warm_up=20, ema=0.97)
+    return Recipe(network=NetworkConfig.tiny(), tokens=1000, steps=200, minutes=2, evaluate_every=100, warm_up=20, ema=0.97)
 
 
 def slots_small() -> Recipe:
@@ -40,7 +39,7 @@ def slots_small() -> Recipe:
 
 def slots_base() -> Recipe:
     """13 M parameters, for a GPU."""
-    return replace(slots_small(), network=NetworkConfig(width=384, layers=7, heads=6, dropout=0.05), tokens=200_000, count_batch=1024, minutes=9)
+    return replace(slots_small(), network=NetworkConfig(width=384, layers=7, heads=6, dropout=0.05), tokens=200_000, minutes=9)
 
 
 RECIPES = {"slots-tiny": slots_tiny, "slots-small": slots_small, "slots-base": slots_base}

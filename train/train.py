@@ -20,7 +20,7 @@ import torch
 from musediff import checkpoint
 from musediff.data import store as packed
 from musediff.engines.slots import vocab
-from musediff.engines.slots.dataset import ClipSource, Raw, collate
+from musediff.engines.slots.dataset import ClipSource, collate
 from musediff.engines.slots.losses import count_loss, note_losses
 from musediff.engines.slots.network import Slots, SlotsNetwork
 from musediff.engines.slots.process import drop_conditions, noise
@@ -28,21 +28,15 @@ from train.recipes import RECIPES, Recipe
 
 
 class Prepared:
-    """Draws finished batches: one note batch and, when asked, one count batch."""
+    """Draws finished batches."""
 
     def __init__(self, source: ClipSource, recipe: Recipe, device: str, rng: np.random.Generator, generator: torch.Generator) -> None:
         self.source, self.recipe, self.device, self.rng, self.generator = source, recipe, device, rng, generator
 
         self.clips = source.batches(rng, recipe.tokens)
 
-    def notes(self) -> Slots:
-        return self._finish(next(self.clips))
-
-    def counts(self) -> Slots:
-        return self._finish(self.source.draw(self.rng, self.recipe.count_batch))
-
-    def _finish(self, clips: list[Raw]) -> Slots:
-        slots = collate(clips, self.rng, augment=True).to(self.device)
+    def next(self) -> Slots:
+        slots = collate(next(self.clips), self.rng, augment=True).to(self.device)
         drop_conditions(slots, self.generator)
         return slots
 
@@ -130,14 +124,14 @@ def train(recipe: Recipe, data: Path, out: Path, device: str, resume: bool = Tru
             base = recipe.muon_rate if isinstance(opt, torch.optim.Muon) else recipe.learning_rate
             for group in opt.param_groups:
                 group["lr"] = base * rate(recipe, step, done)
-        slots = make.notes()
+        slots = make.next()
         with torch.autocast(device, torch.bfloat16):
             losses = note_losses(network, noise(slots, make.generator), make.generator)
         losses.total.backward()
         counts = None
         if step % recipe.count_every == 0:
             with torch.autocast(device, torch.bfloat16):
-                counts = count_loss(network, make.counts(), make.generator)
+                counts = count_loss(network, make.next(), make.generator)
             counts.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
         if not torch.isfinite(norm):
@@ -157,7 +151,7 @@ def train(recipe: Recipe, data: Path, out: Path, device: str, resume: bool = Tru
             window = []
             parts = {**dict(zip((*vocab.FIELDS, "judge", "norm"), means.round(3).tolist(), strict=True))}
             line = {"step": step, "minutes": round((before + time.monotonic() - start) / 60, 2), **parts}
-            line["count"] = round(float(counts), 3) if counts is not None else None
+            line["count"] = round(float(counts.detach()), 3) if counts is not None else None
             print(json.dumps(line), flush=True)
             log.write(json.dumps(line) + "\n")
 

@@ -58,14 +58,15 @@ function drawKeys(canvas, geo, colour) {
       g.fillStyle = "#c3c8d4";
       g.fillRect(0, y + geo.row - .5, KEYS, 1);
     }
-    if (pitch % 12 === 0) {
-      g.fillStyle = "#3b4252";
-      g.font = `600 ${Math.max(8, Math.min(11, geo.row + 2))}px ${colour.font}`;
-      g.textAlign = "right";
-      g.textBaseline = "middle";
-      g.fillText("C" + (pitch / 12 - 1), KEYS - 4, y + geo.row / 2);
-    }
   }
+  // After all the keys, so that no key hides a name; every second octave where the rows are thin.
+  g.fillStyle = "#3b4252";
+  g.font = `600 ${Math.max(9, Math.min(11, geo.row + 2))}px ${colour.font}`;
+  g.textAlign = "right";
+  g.textBaseline = "middle";
+  const every = geo.row * 12 < 16 ? 24 : 12;
+  for (let pitch = Math.ceil(geo.low / every) * every; pitch <= geo.high; pitch += every)
+    g.fillText("C" + (pitch / 12 - 1), KEYS - 4, Math.min(RULER + geo.height - 6, RULER + geo.y(pitch) + geo.row / 2));
   g.fillStyle = colour.line;
   g.fillRect(KEYS - 1, 0, 1, RULER + geo.height);
   g.fillRect(0, RULER - 1, KEYS, 1);
@@ -175,7 +176,7 @@ function drawNotes(canvas, data, geo, colour, view) {
       drawNote(g, x, y, width, geo.row, style, paint, .3 + .7 * n[3] / 127);
       if (view !== "changes" && data.scale.length && !data.scale.includes(n[1] % 12)) {
         g.strokeStyle = colour.text;
-        g.lineWidth = 1.5;
+        g.lineWidth = geo.row < 6 ? .8 : 1.5;
         g.strokeRect(x + .5, y + .5, Math.max(2, width - 1), Math.max(2, geo.row - 1));
       }
     };

@@ -19,13 +19,24 @@ function draw() {
   const phone = window.innerWidth < 640, height = phone ? 230 : 300;
   drawnWidth = scroller.clientWidth;
   if (!drawnWidth) return;
-  const width = Math.max(drawnWidth, Math.min(16000, data.bars * (phone ? 36 : 44)));
+  const least = Math.max(phone ? 36 : 44, phone && data.bars <= 8 ? 0 : crowd() * 30);
+  const width = Math.max(drawnWidth, Math.min(16000, data.bars * least));
   sheet.style.width = width + "px";
   geo = geometry(data, width, height);
   drawKeys($("keys"), geo, colour);
   drawRuler($("ruler"), data, geo, colour);
   drawNotes($("notes"), data, geo, colour, view);
   over();
+}
+
+// The most chords in one bar: their names need room.
+function crowd() {
+  const counts = new Map();
+  for (const [start] of data.chords) {
+    const bar = Math.floor(start / data.bar_ticks);
+    counts.set(bar, (counts.get(bar) || 0) + 1);
+  }
+  return Math.max(1, ...counts.values());
 }
 
 function over() {

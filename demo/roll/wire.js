@@ -11,7 +11,7 @@ function arrange(value) {
     }
   });
   const tracks = value.tracks.map((t) => ({
-    name: t.name[0].toUpperCase() + t.name.slice(1), removed: t.notes.filter((n) => n[4] === "removed"),
+    name: (t.name[0].toUpperCase() + t.name.slice(1)).replaceAll("_", " "), removed: t.notes.filter((n) => n[4] === "removed"),
     notes: t.notes.filter((n) => n[4] !== "removed").map((n) => [n[0], n[1], n[2], n[3], n[4] !== "added"]),
   }));
   return { ...value, scale, tonic, chords, tracks };

@@ -43,8 +43,8 @@ def convert(item: Item) -> Song:
         raise BadData(f"{item.name}: it has only drums (MIDI channel 10).")
     song = Song(item.name, "folder", split_of(item.name), None, [], [], [], [])
     for clip in _pieces(score, pitched):
-        parts = [Part(t.instrument, i, t.name, np.array(t.notes, dtype=np.int64).reshape(-1, 4)) for i, t in enumerate(clip.tracks)]
-        song.tracks = song.tracks or [SongTrack([], part.instrument, part.group, part.name) for part in parts]
+        parts = [Part(t.instrument or "", i, t.name, np.array(t.notes, dtype=np.int64).reshape(-1, 4)) for i, t in enumerate(clip.tracks)]
+        song.tracks = song.tracks or [SongTrack([], part.instrument or None, part.group, part.name) for part in parts]
         lay(song, Run(0, clip.time_signature, clip.num_measures, None), parts, ((0, clip.bpm),))
         roles = [track.role for track in clip.tracks]
     for track, role in enumerate(roles):

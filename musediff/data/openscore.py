@@ -192,8 +192,8 @@ def _string_pad(song: Song) -> Song:
     measured = Measured(pad)
     places = []
     for place in windows(song.bars, {4: 4, 8: 4, 16: 4}):
-        numbers = measured.window(0, place) if held[:, place[0] : sum(place)].any(axis=0).all() else None
-        if numbers and unfit({0: numbers}, song.bars[place[0]]) is None and fits_role(numbers, "pad") is None:
+        window = measured.window_of_all(place, [0]) if held[:, place[0] : sum(place)].any(axis=0).all() else {}
+        if window and unfit(window, song.bars[place[0]]) is None and fits_role(window[0], "pad") is None:
             places.append(place)
     add_clips(pad, 0, "pad", places)
     return pad

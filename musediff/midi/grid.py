@@ -1,8 +1,9 @@
 """Where the bars of a score lie, and in which of the four metres: from its time signatures, else from the notes.
 
 Many files name no metre, or beats only (1/4), or play beside their own grid (POP909 does all three). The notes then tell:
-the beat by where onsets gather, metre and bar line by low notes, long notes and changes of harmony. On 140 songs of POP909
-(120 in 4/4, 20 in 3/4) the metre was right in all, the beat in 96 % and the bar line in 86 % of the ticks.
+the beat by where onsets gather, metre and bar line by low notes, long notes and changes of harmony. On 110 songs of POP909
+(90 in 4/4, 20 in 3/4) the metre was right in 108, the beat in 97 % and the bar line in 78 % of the ticks of a clip; most of the
+rest are half a bar off.
 """
 
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ from musediff.clip import BAR_TICKS, TICKS_PER_QUARTER
 from musediff.midi.score import Score, is_own
 
 SIXTEENTH_TICKS, BEAT_STEPS = 120, 4
-BASS_PITCH = 55
+BASS_PITCH = 60  # below it a note is the heavier the lower
 _NEAR_TICKS = 11
 _GATHERED = 0.5  # share of onsets near one place between sixteenths, from which on there is a grid ...
 _AT_ZERO = 0.5  # ... that is not the file's if less than this share of them lies on the file's
-# 41 songs of POP909 whose beat lies whole sixteenths off reach 1.1 to 6 times, 26 in place 1.02 at most, 105 of Freedoom in 4/4 1.2.
+# 42 songs of POP909 whose beat lies whole sixteenths off reach 1.2 to 6 times, 26 in place 1.0, 111 pieces of Freedoom 1.36 at most.
 _CLEARLY_A_BEAT = 1.4
 _CLEARLY_TRIPLE = 0.1  # how much more a bar of three beats repeats than one of four
 
@@ -115,7 +116,7 @@ def _heard(stress: "_Stress", off: int, signature: str | None, why: str, placed:
 
 @dataclass(frozen=True, slots=True)
 class _Stress:
-    """How much each sixteenth from number ``first`` on is stressed: by low notes, long notes, new harmony, equally weighted."""
+    """How much each sixteenth from number ``first`` on is stressed: by a low note, a long note, new harmony, equally weighted."""
 
     first: int
     steps: np.ndarray
@@ -127,10 +128,10 @@ class _Stress:
         first = int(step.min())
         step = step - first
         size = int(step.max()) + 1 + 2 * BEAT_STEPS * 4
-        lowest = np.full(size, 127)
+        lowest, longest = np.full(size, BASS_PITCH), np.zeros(size)
         np.minimum.at(lowest, step, pitch)
-        long = np.bincount(step, np.minimum(ticks, 2 * TICKS_PER_QUARTER), minlength=size)
-        stress = [lowest < BASS_PITCH, long, _new_harmony(step, pitch, ticks, size)]
+        np.maximum.at(longest, step, np.minimum(ticks, 2 * TICKS_PER_QUARTER))
+        stress = [BASS_PITCH - lowest, longest, _new_harmony(step, pitch, ticks, size)]
         return cls(first, np.sum([s / max(s.mean(), 1e-9) for s in stress], axis=0))
 
     def strongest(self, period: int) -> int:

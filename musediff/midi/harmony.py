@@ -27,7 +27,7 @@ HARMONIC_MINOR = frozenset({0, 2, 3, 5, 7, 8, 11})
 TONE_SCORES = (0.53, 0.35, 0.57, 0.2)  # root, third (or fourth), fifth, seventh, each per pitch class sounding
 BASS_SCORES = (0.6, 0.35, -0.05, -0.2)  # the same for the lowest note
 FOREIGN_TONE = FOREIGN_BASS = -0.47
-QUALITY_SCORES = dict(zip(QUALITIES, (0.0, -0.6, -0.5, -0.3, -0.05, -0.55, -0.6, -0.55, -0.95), strict=True))
+QUALITY_SCORES = dict(zip(QUALITIES, (0.0, -0.45, -0.5, -0.3, -0.05, -0.55, -0.6, -0.55, -0.95), strict=True))
 IN_KEY = 0.15
 ONSET_WEIGHT = 0.17  # of a note's begin, in half beats of sounding
 SATURATION = 0.8  # a pitch class that sounds twice as long counts less than twice

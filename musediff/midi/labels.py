@@ -35,14 +35,15 @@ def _spoken(key: int) -> str:
 
 def chords_of(score: Score, notes: Sequence[Note], grid: Grid, start_ticks: int, bars: int, key: int | None) -> tuple[int, ...]:
     """One chord id per half beat: from the markers of our own files, else by ear. Notes count from ``start_ticks``."""
-    marked = [(tick, _marked_chord(text)) for tick, text in score.markers]
+    said = ((tick, _marked_chord(text)) for tick, text in score.markers)
+    marked = [(tick, chord) for tick, chord in said if chord is not None]
     if not (is_own(score) and marked):
         return infer_chords(notes, bars, grid.time_signature, key)
     chords, at = [], 0
     sounding = ANY_CHORD
     for step in range(bars * grid.bar_ticks // TICKS_PER_CHORD):
         while at < len(marked) and marked[at][0] <= start_ticks + step * TICKS_PER_CHORD:
-            sounding = sounding if marked[at][1] is None else marked[at][1]
+            sounding = marked[at][1]
             at += 1
         chords.append(sounding)
     return tuple(chords)

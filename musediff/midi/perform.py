@@ -6,7 +6,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -25,11 +25,15 @@ class Report:
     pedalled: int = 0
     lengthened: int = 0
 
+    def damage(self) -> str:
+        """Which tracks are broken, without a full stop."""
+        first = ", ".join(map(str, self.broken[:8])) + (f" and {len(self.broken) - 8} more" if len(self.broken) > 8 else "")
+        return f"Tracks {first} are cut off or damaged" if len(self.broken) > 1 else f"Track {first} is cut off or damaged"
+
     def sentences(self) -> list[str]:
         said = []
         if self.broken:
-            subject = f"Tracks {listed(self.broken)} are" if len(self.broken) > 1 else f"Track {self.broken[0]} is"
-            said.append(f"{subject} cut off or damaged; what comes before the damage was read.")
+            said.append(f"{self.damage()}; what comes before the damage was read.")
         if self.stuck:
             said.append(
                 f"{count(self.stuck, 'note never ends', 'notes never end')} in the file; ended at the next stroke of the key, "
@@ -44,11 +48,6 @@ class Report:
 
 def count(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
-
-
-def listed(numbers: Sequence[int]) -> str:
-    first = ", ".join(map(str, numbers[:8]))
-    return first if len(numbers) <= 8 else f"{first} and {len(numbers) - 8} more"
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from fractions import Fraction
 from musediff.clip import TICKS_PER_QUARTER, Note
 from musediff.errors import BadMidi
 from musediff.midi import smf
-from musediff.midi.perform import HANG_QUARTERS, Played, Player, Report, count, listed
+from musediff.midi.perform import HANG_QUARTERS, Played, Player, Report, count
 from musediff.midi.score import Score, ScoreTrack
 
 MAX_BYTES = 512 * 1024
@@ -49,7 +49,7 @@ def _no_notes(name: str, raw: smf.RawFile, report: Report) -> str:
     if not raw.tracks:
         return f"{name} has a MIDI header but no track behind it: it is cut off or damaged. Copy or export it again."
     if report.broken:
-        return f"{name}: no note could be read, because track {listed(report.broken)} is cut off or damaged. Export the file again."
+        return f"{name}: no note could be read. {report.damage()}. Export the file again."
     return f"{name} has no notes ({count(len(raw.tracks), 'track', 'tracks')} with tempo or text only). Choose a file with notes in it."
 
 

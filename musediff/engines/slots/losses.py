@@ -50,7 +50,7 @@ def note_losses(network: SlotsNetwork, noised: Noised, generator: torch.Generato
 
 
 def count_loss(network: SlotsNetwork, slots: Slots, generator: torch.Generator) -> Tensor:
-    """Mean cross-entropy of hidden counts. Notes of bars whose count is hidden are out of sight; in half of the clips
+    """Mean cross-entropy of hidden counts. Notes of bars whose count is hidden are out of sight; in most batches
     all notes are, so that counts can be drawn before any note exists."""
     batch, bars, tracks = slots.counts_BRK.shape
     device = slots.counts_BRK.device
@@ -58,7 +58,7 @@ def count_loss(network: SlotsNetwork, slots: Slots, generator: torch.Generator) 
     real_BRK = ~(slots.pad_BR[:, :, None] | slots.pad_BK[:, None, :])
     whole_track = draw(batch, 1, tracks) < 0.3
     hidden_BRK = ((draw(batch, bars, tracks) < draw(batch, 1, 1)) | whole_track) & real_BRK
-    out = slots.pad_BN | (draw(batch, 1) < 0.5)
+    out = slots.pad_BN | (draw(1, 1) < 0.6)  # one decision a batch: then the sequences really are short
     of_bar = slots.bar_BN * tracks + slots.track_BN
     out = out | hidden_BRK.flatten(1).gather(1, of_bar)
     seen = slots.but(slots.values_BNF)

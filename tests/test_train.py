@@ -1,0 +1,91 @@
+"""The trainer on the sample data: the loss falls, a run can be resumed, what it writes runs in the product."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from musediff.clip import PITCH_RANGES, Meta
+from musediff.data import store as packed
+from musediff.data.build import build
+from musediff.data.clips import clip_at
+from musediff.engines.slots import vocab
+from musediff.engines.slots.dataset import ClipSource, collate
+from musediff.pipeline import MusePipeline, Sampling
+from train.recipes import slots_tiny
+from train.train import train
+
+SAMPLE = Path(__file__).parent / "assets" / "sample"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "sample.npz"
+    build({"pop909": SAMPLE}, path)
+    return path
+
+
+def test_a_short_run_learns_resumes_and_makes_clips(data: Path, tmp_path: Path) -> None:
+    recipe = replace(slots_tiny(), steps=60, evaluate_every=100, minutes=5, tokens=600)
+    train(replace(recipe, steps=20), data, tmp_path, "cpu")
+    end = train(recipe, data, tmp_path, "cpu")
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    valid = [line["valid"] for line in lines if "valid" in line]
+    assert [line["step"] for line in lines if "valid" in line] == [20, 60]
+    assert sum(end[name] for name in vocab.FIELDS) < sum(valid[0][name] for name in vocab.FIELDS) - 0.5
+    made = MusePipeline.load(tmp_path / "weights").generate(Meta(num_measures=4), Sampling(seed=1, steps=2))
+    assert made.clips[0].num_measures == 4
+
+
+def test_batches_carry_the_labels_of_their_notes(data: Path) -> None:
+    source = ClipSource(packed.load(data), packed.TRAIN, tracks_share=0.5)
+    rng = np.random.default_rng(0)
+    slots = collate(source.draw(rng, 40), rng, augment=True)
+    several = 0
+    for b in range(40):
+        for k in np.flatnonzero(~slots.pad_BK[b].numpy()):
+            here = (slots.track_BN[b] == k) & ~slots.pad_BN[b]
+            pitch = slots.values_BNF[b, here, vocab.PITCH].double()
+            first, last = list(PITCH_RANGES.values())[int(slots.parts_BKF[b, k, 2]) - 1]
+            assert first <= float(pitch.mean()) < last + 1
+            velocity = slots.values_BNF[b, here, vocab.VELOCITY]
+            assert (int(velocity.min()) + 1, int(velocity.max()) + 1) == tuple(slots.parts_BKF[b, k, 3:].tolist())
+            counts = np.bincount(slots.bar_BN[b, here].numpy(), minlength=slots.counts_BRK.shape[1])
+            assert (counts == slots.counts_BRK[b, :, k].numpy()).all()
+            several += k > 0
+    assert several > 3
+
+
+def test_transposition_moves_pitch_key_and_chords_together(data: Path) -> None:
+    source = ClipSource(packed.load(data), packed.TRAIN, tracks_share=0.0)
+    raw = source.draw(np.random.default_rng(1), 30)
+    plain, moved = (collate(raw, np.random.default_rng(2), augment) for augment in (False, True))
+    shift = (moved.values_BNF[:, 0, vocab.PITCH] - plain.values_BNF[:, 0, vocab.PITCH]).numpy()
+    assert len(set(shift.tolist())) > 5
+    for b in range(30):
+        real = plain.chords_BRC[b] < 108
+        assert (((moved.chords_BRC[b] // 9 - plain.chords_BRC[b] // 9 - shift[b]) % 12)[real] == 0).all()
+        if plain.shared_BF[b, 1] > 0:
+            assert (int(moved.shared_BF[b, 1] - plain.shared_BF[b, 1]) - shift[b]) % 12 == 0
+
+
+def test_stored_clips_and_training_batches_agree(data: Path) -> None:
+    store = packed.load(data)
+    source = ClipSource(store, packed.TRAIN, tracks_share=0.0)
+    for row in source.rows[::60]:
+        clip = clip_at(store, [int(row)])
+        raw = source.cut(np.array([row]))
+        onsets = sorted(n.onset_ticks // vocab.POSITION_TICKS for n in clip.tracks[0].notes)
+        assert onsets == sorted((raw.notes[:, 1] * (clip.bar_ticks // vocab.POSITION_TICKS) + raw.notes[:, 2]).tolist())
+        assert sorted(n.pitch for n in clip.tracks[0].notes) == sorted(raw.notes[:, 3].tolist())
+
+
+def test_batches_are_of_like_length_and_bounded(data: Path) -> None:
+    source = ClipSource(packed.load(data), packed.TRAIN)
+    batches = source.batches(np.random.default_rng(0), tokens=2000, pool=200)
+    for _ in range(12):
+        lengths = [clip.length for clip in next(batches)]
+        assert len(lengths) == 1 or max(lengths) * len(lengths) <= 2000
+        assert np.mean(lengths) > 0.5 * max(lengths)
