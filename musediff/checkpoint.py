@@ -4,7 +4,7 @@ config.json says which engine, which network and which vocabulary; a mismatch is
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ SHARD_BYTES = 9_500_000
 FORMAT = 1
 
 
-def save(folder: Path, engine: str, network: Mapping[str, Any], fingerprint: str, weights: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
+def save(
+    folder: Path, engine: str, network: Mapping[str, Any], fingerprint: str, weights: Mapping[str, torch.Tensor], about: Mapping[str, Any]
+) -> None:
     """Write weights. Each file is written under another name first and then renamed; config.json comes last."""
     folder.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, torch.Tensor]] = [{}]
@@ -33,13 +35,20 @@ def save(folder: Path, engine: str, network: Mapping[str, Any], fingerprint: str
     names = [f"weights-{i + 1}-of-{len(shards)}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
         _replace(folder / name, lambda path, shard=shard: save_file(shard, path))
-    config = {"format": FORMAT, "engine": engine, "vocabulary": fingerprint, "network": dict(network), "shards": names, "about": dict(about)}
+    config = {
+        "format": FORMAT,
+        "engine": engine,
+        "vocabulary": fingerprint,
+        "network": dict(network),
+        "shards": names,
+        "about": dict(about),
+    }
     _replace(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=1) + "\n"))
     for old in set(folder.glob("weights-*.safetensors")) - {folder / name for name in names}:
         old.unlink()
 
 
-def _replace(path: Path, write) -> None:  # noqa: ANN001
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(path.name + ".part")
     write(partial)
     partial.replace(path)
@@ -66,16 +75,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_weights(folder: Path, config: Mapping[str, Any], fingerprint: str, expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def load_weights(
+    folder: Path, config: Mapping[str, Any], fingerprint: str, expected: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
     """Tensors of all shards, checked against the vocabulary and against the names and shapes of ``expected``.
 
     Raises:
         BadCheckpoint: naming the shard or the tensor that is missing, damaged or of another shape.
     """
     if config["vocabulary"] != fingerprint:
-        raise BadCheckpoint(
-            f"{folder}: made for vocabulary {config['vocabulary']}, this version has {fingerprint}. Use the version that trained it, or train again."
-        )
+        made = config["vocabulary"]
+        raise BadCheckpoint(f"{folder}: made for vocabulary {made}, this version has {fingerprint}. Use the version that trained it.")
     weights: dict[str, torch.Tensor] = {}
     for name in config["shards"]:
         try:

@@ -102,7 +102,9 @@ class MusePipeline:
             raise BadRequest(f"strength: {strength} is not between 0 and 1.")
         unknown = set(fields) - ALL_FIELDS
         if unknown or not fields:
-            raise BadRequest(f"What may change must be some of {', '.join(FIELDS)}" + (f", not {', '.join(sorted(unknown))}." if unknown else "."))
+            raise BadRequest(
+                f"What may change must be some of {', '.join(FIELDS)}" + (f", not {', '.join(sorted(unknown))}." if unknown else ".")
+            )
         labelled = clip if meta is None else _relabelled(clip, meta, tracks[0] if tracks else 0)
         return self._job("modify", meta or Meta(), labelled, _seeded(sampling or Sampling()), clip, tracks, bars, fields, strength)
 
@@ -140,7 +142,7 @@ class MusePipeline:
         _check_region(clip, tracks, bars)
         assert sampling.seed is not None
         request = Request(mode=mode, clip=clip, tracks=tracks, bars=bars, fields=fields, strength=strength, **asdict(sampling))
-        said = {"mode": mode, "engine": self.engine_name, "meta": to_dict(asked), "sampling": asdict(sampling)}
+        said: dict[str, object] = {"mode": mode, "engine": self.engine_name, "meta": to_dict(asked), "sampling": asdict(sampling)}
         if mode != "generate":
             said |= {"strength": strength, "bars": None if bars is None else sorted(b + 1 for b in bars), "fields": sorted(fields)}
         return Job(self.engine, self.engine_name, request, (), json.dumps(said), source)
@@ -165,8 +167,8 @@ def _checked_chords(meta: Meta) -> tuple[int, ...] | None:
     needed = meta.num_measures * (BAR_TICKS[meta.time_signature] // TICKS_PER_CHORD)
     if len(meta.chord_progression) != needed:
         raise BadRequest(
-            f"The chord progression has {len(meta.chord_progression)} half beats, but {meta.num_measures} bars of {meta.time_signature} have {needed}. "
-            "Leave the bars open or give chords for that many."
+            f"The chord progression has {len(meta.chord_progression)} half beats, but {meta.num_measures} bars of "
+            f"{meta.time_signature} have {needed}. Leave the bars open or give chords for that many."
         )
     return meta.chord_progression
 
@@ -180,7 +182,13 @@ def _relabelled(clip: Clip, meta: Meta, track: int) -> Clip:
     )  # fmt: skip
     tracks = (*clip.tracks[:track], part, *clip.tracks[track + 1 :])
     return replace(
-        clip, tracks=tracks, bpm=full.bpm or clip.bpm, key=full.audio_key, genre=full.genre, rhythm=full.rhythm, chords=_checked_chords(full)
+        clip,
+        tracks=tracks,
+        bpm=full.bpm or clip.bpm,
+        key=full.audio_key,
+        genre=full.genre,
+        rhythm=full.rhythm,
+        chords=_checked_chords(full),
     )
 
 

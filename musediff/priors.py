@@ -92,7 +92,10 @@ def load(path: Path) -> Priors:
 
 def save(path: Path, rows: Sequence[Meta]) -> None:
     """Write priors.json, chords run-length coded."""
-    packed = [{name: getattr(row, name) for name in Meta.__dataclass_fields__} | {"chord_progression": _packed(row.chord_progression)} for row in rows]
+    packed = [
+        {name: getattr(row, name) for name in Meta.__dataclass_fields__} | {"chord_progression": _packed(row.chord_progression)}
+        for row in rows
+    ]
     path.write_text("[\n" + ",\n".join(json.dumps(row, separators=(",", ":")) for row in packed) + "\n]\n")
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import app
 from demo import controls, form, output, report, settings, texts
 from demo.files import Shelf
 from demo.handlers import Handlers, on_roll, read_bars, sampling, take, whole
@@ -289,6 +290,29 @@ def test_bytes_of_a_source_survive_the_round_trip(handlers: Handlers) -> None:
     assert source.clip.tracks[0].notes == song().tracks[0].notes
     heard = handlers.heard(source)
     assert heard.sound is not None and Path(heard.sound.path).stat().st_size > 44
+
+
+def test_file_with_two_tracks_asks_which(handlers: Handlers) -> None:
+    tracks = (song().tracks[0], Track(song().tracks[0].notes[::2], "bass", "electric_bass", name="<b>low"))
+    data = write(Clip(4, tracks, bpm=120, key="cmajor"))
+    with gr.Blocks(analytics_enabled=False):
+        change = controls.build_change()
+    updates = controls.fill(change, *handlers.open(data, "two.mid"))
+    assert updates[change.picker]["visible"] and len(updates[change.tracks]["choices"]) == 2
+    assert not updates[change.track]["visible"]
+    both, opened = handlers.open(data, "two.mid", [0, 1])
+    assert len(both.clip.tracks) == 2 and controls.fill(change, both, opened)[change.track]["visible"]
+    assert set(updates) >= set(change.form.values())
+
+
+@pytest.mark.parametrize("on_spaces", [True, False])
+def test_app_leaves_the_address_to_spaces(on_spaces: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    if on_spaces:
+        monkeypatch.setenv("SPACE_ID", "someone/musediff")
+    options = app.arguments([])
+    assert (options.host, options.port) == ((None, None) if on_spaces else ("127.0.0.1", 7860))
+    assert app.arguments(["--model", "tiny", "--port", "8000"]).port == 8000
 
 
 # ---- the roll --------------------------------------------------------------------------------------------------------

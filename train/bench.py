@@ -56,7 +56,9 @@ def line(name: str, spent: np.ndarray) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m train.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m train.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--weights", type=Path, help="default: the bundled ones")
     parser.add_argument("--times", type=int, default=20)
     args = parser.parse_args()

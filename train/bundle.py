@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -46,14 +47,22 @@ def calibrate(engine: SlotsEngine, clips: list[Clip]) -> list[tuple[float, float
     changed = []
     for share in tqdm(SHARES, desc="calibrate"):
         results = [plain.modify(clip, share, sampling=Sampling(seed=i)).clips[0].tracks[0].notes for i, clip in enumerate(clips)]
-        changed.append(float(np.mean([1 - len(set(new) & set(c.tracks[0].notes)) / len(c.tracks[0].notes) for new, c in zip(results, clips, strict=True)])))
+        changed.append(
+            float(
+                np.mean(
+                    [1 - len(set(new) & set(c.tracks[0].notes)) / len(c.tracks[0].notes) for new, c in zip(results, clips, strict=True)]
+                )
+            )
+        )
     rising = np.maximum.accumulate(changed)
     pairs = [(round(float(c), 4), share) for c, share in zip(rising, SHARES, strict=True)]
-    return [*[pair for pair, after in zip(pairs, pairs[1:], strict=False) if pair[0] < after[0] and pair[0] < 1], (1.0, 1.0)]
+    return [*[pair for pair, after in pairwise(pairs) if pair[0] < after[0] and pair[0] < 1], (1.0, 1.0)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m train.bundle", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m train.bundle", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("weights", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -66,7 +75,9 @@ def main() -> None:
         shutil.copy2(path, args.out / path.name)
     rows = choose_priors(store, args.per_group, rng)
     priors.save(args.out / "priors.json", [replace(clip.meta(), bpm=clip.bpm) for clip in rows])
-    valid = np.flatnonzero((store.song_split[store.clip_song] == packed.VALID) & (store.clip_bars == 8) & (store.clip_role < ROLES.index("riff")))
+    valid = np.flatnonzero(
+        (store.song_split[store.clip_song] == packed.VALID) & (store.clip_bars == 8) & (store.clip_role < ROLES.index("riff"))
+    )
     held_out = [clip_at(store, [int(row)]) for row in rng.permutation(valid)[: args.clips]]
     config = json.loads((args.out / "config.json").read_text())
     config["about"]["calibration"] = calibrate(SlotsEngine.load(args.out), [clip for clip in held_out if len(clip.tracks[0].notes) > 8])

@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -34,7 +34,7 @@ class Settings:
 
     clips: int = 200
     repairs: int = 60
-    sampling: Sampling = Sampling(steps=16, guidance=1.5)
+    sampling: Sampling = field(default_factory=Sampling)
     corpora: tuple[str, ...] = ()
     roles: tuple[str, ...] = ROLES[:5]
 
@@ -57,7 +57,10 @@ def songs_of(store: packed.Store, rows: np.ndarray) -> int:
 def same_mix(store: packed.Store, like: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """As many rows (one per song) as ``like`` has, from the same corpora."""
     corpus = lambda r: store.song_corpus[store.clip_song[r]]  # noqa: E731
-    chosen = [rows[: songs_of(store, rows)][corpus(rows[: songs_of(store, rows)]) == name][: int((corpus(like) == name).sum())] for name in np.unique(corpus(like))]
+    chosen = [
+        rows[: songs_of(store, rows)][corpus(rows[: songs_of(store, rows)]) == name][: int((corpus(like) == name).sum())]
+        for name in np.unique(corpus(like))
+    ]
     return np.concatenate(chosen)
 
 
@@ -78,7 +81,9 @@ def describe(clips: Sequence[Clip], asked: Sequence[Clip]) -> dict[str, float]:
     return {
         "valid": float(np.mean([bool(c.tracks[0].notes) and legal(c) for c in clips])),
         "bars_exact": float(np.mean([bars_exact(c, a.num_measures) for c, a in zip(clips, asked, strict=True)])),
-        "velocity_inside": float(np.mean([velocity_control(c.tracks[0].notes, m.min_velocity, m.max_velocity) == 1 for c, m in with_notes])),
+        "velocity_inside": float(
+            np.mean([velocity_control(c.tracks[0].notes, m.min_velocity, m.max_velocity) == 1 for c, m in with_notes])
+        ),
         "pitch_inside": float(np.mean([pitch_control(c.tracks[0].notes, m.pitch_range) for c, m in with_notes if m.pitch_range])),
         "chord_tones": float(np.mean([chord_tone_ratio(c.tracks[0].notes, c) for c in chorded])),
         "notes": float(np.mean([len(c.tracks[0].notes) for c in clips])),
@@ -88,7 +93,11 @@ def describe(clips: Sequence[Clip], asked: Sequence[Clip]) -> dict[str, float]:
 def legal(clip: Clip) -> bool:
     """Every note lies inside the clip and the MIDI ranges."""
     return all(
-        0 <= n.onset_ticks and n.onset_ticks + n.duration_ticks <= clip.end_ticks and n.duration_ticks > 0 and 0 <= n.pitch <= 127 and 1 <= n.velocity <= 127
+        n.onset_ticks >= 0
+        and n.onset_ticks + n.duration_ticks <= clip.end_ticks
+        and n.duration_ticks > 0
+        and 0 <= n.pitch <= 127
+        and 1 <= n.velocity <= 127
         for n in clip.tracks[0].notes
     )
 
@@ -137,7 +146,9 @@ def _components(value: ByComponent) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m train.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m train.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--weights", type=Path, help="default: the bundled ones")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

@@ -68,14 +68,19 @@ def evaluate(network: SlotsNetwork, source: ClipSource, device: str, batches: in
         slots = collate(source.draw(rng, 64), rng, augment=False).to(device)
         with torch.autocast(device, torch.bfloat16):
             losses = note_losses(network, noise(slots, generator), generator)
-            parts = dict(zip(vocab.FIELDS, losses.fields, strict=True)) | {"judge": losses.judge, "count": count_loss(network, slots, generator)}
+            parts = dict(zip(vocab.FIELDS, losses.fields, strict=True)) | {
+                "judge": losses.judge,
+                "count": count_loss(network, slots, generator),
+            }
         for name, value in parts.items():
             sums[name] = sums.get(name, 0.0) + float(value) / batches
     network.train()
     return sums
 
 
-def save_state(out: Path, network: SlotsNetwork, ema: dict[str, torch.Tensor], opts: list, step: int, seconds: float, recipe: Recipe, valid: dict) -> None:
+def save_state(
+    out: Path, network: SlotsNetwork, ema: dict[str, torch.Tensor], opts: list, step: int, seconds: float, recipe: Recipe, valid: dict
+) -> None:
     """Everything to go on from (state.pt, atomic) and the EMA weights as they would be shipped."""
     state = {"network": network.state_dict(), "ema": ema, "optimisers": [o.state_dict() for o in opts], "step": step, "seconds": seconds}
     torch.save(state, out / "state.pt.part")
@@ -101,9 +106,14 @@ def train(recipe: Recipe, data: Path, out: Path, device: str, resume: bool = Tru
         ema, step, before = state["ema"], state["step"], state["seconds"]
         for opt, saved in zip(opts, state["optimisers"], strict=True):
             opt.load_state_dict(saved)
-    make = Prepared(source, recipe, device, np.random.default_rng(recipe.seed + step), torch.Generator(device).manual_seed(recipe.seed + step))
+    make = Prepared(
+        source, recipe, device, np.random.default_rng(recipe.seed + step), torch.Generator(device).manual_seed(recipe.seed + step)
+    )
     shadow = SlotsNetwork(recipe.network).to(device)
-    print(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {len(source.rows)} clips, {len(held_out.rows)} held out", flush=True)
+    print(
+        f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {len(source.rows)} clips, {len(held_out.rows)} held out",
+        flush=True,
+    )
     log = (out / "metrics.jsonl").open("a")
     start, valid, window = time.monotonic(), {}, []
     while True:

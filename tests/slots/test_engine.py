@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from musediff.clip import PITCH_RANGES, TIME_SIGNATURES, Clip, Meta
+from musediff.engines.slots.constraints import octave_shift
 from musediff.errors import BadRequest
 from musediff.pipeline import MusePipeline, Sampling
 from tests.slots.conftest import make_clip
@@ -37,7 +39,9 @@ def assert_legal(clip: Clip) -> None:
     seed=st.integers(0, 2**53),
     guidance=st.sampled_from((1.0, 2.0)),
 )
-def test_any_weights_make_a_legal_clip(pipeline: MusePipeline, bars: int, time_signature: str, limits: list[int], density: float, seed: int, guidance: float) -> None:
+def test_any_weights_make_a_legal_clip(
+    pipeline: MusePipeline, bars: int, time_signature: str, limits: list[int], density: float, seed: int, guidance: float
+) -> None:
     meta = Meta(num_measures=bars, time_signature=time_signature, min_velocity=limits[0], max_velocity=limits[1])
     made = pipeline.generate(meta, Sampling(seed=seed, steps=3, guidance=guidance, density=density)).clips[0]
     assert (made.num_measures, made.time_signature) == (bars, time_signature)
@@ -54,9 +58,13 @@ def test_same_seed_same_bytes_other_seed_other_clip(pipeline: MusePipeline) -> N
 
 @SLOW
 @given(seed=st.integers(0, 10**6), first=st.integers(0, 3), length=st.integers(1, 2), strength=st.floats(0.05, 1), shift=st.integers(0, 39))
-def test_outside_the_region_nothing_changes(pipeline: MusePipeline, seed: int, first: int, length: int, strength: float, shift: int) -> None:
+def test_outside_the_region_nothing_changes(
+    pipeline: MusePipeline, seed: int, first: int, length: int, strength: float, shift: int
+) -> None:
     clip = make_clip(seed % 7, bars=4, tracks=2)
-    played = tuple(n._replace(onset_ticks=min(n.onset_ticks + shift, clip.end_ticks - 1), duration_ticks=1) for n in clip.tracks[0].notes)  # off the grid
+    played = tuple(
+        n._replace(onset_ticks=min(n.onset_ticks + shift, clip.end_ticks - 1), duration_ticks=1) for n in clip.tracks[0].notes
+    )  # off the grid
     clip = replace(clip, tracks=(replace(clip.tracks[0], notes=played), clip.tracks[1]))
     bars = frozenset(range(first, min(4, first + length)))
     made = pipeline.modify(clip, strength, bars=bars, sampling=Sampling(seed=seed, steps=3)).clips[0]
@@ -125,9 +133,6 @@ def test_iterating_and_running_give_the_same(pipeline: MusePipeline) -> None:
 
 @pytest.mark.parametrize("pitch_range", sorted(PITCH_RANGES))
 def test_a_new_track_is_moved_by_octaves_into_its_range(pitch_range: str) -> None:
-    from musediff.engines.slots.constraints import octave_shift
-    import numpy as np
-
     pitches = np.array([60, 64, 67, 72, 71])
     mean = pitches.mean() + octave_shift(pitches, pitch_range)
     first, last = PITCH_RANGES[pitch_range]

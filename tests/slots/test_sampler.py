@@ -24,9 +24,11 @@ class Oracle:
     def __call__(self, slots: Slots) -> Hidden:
         masked = slots.values_BNF == torch.tensor(vocab.SIZES)
         if slots.values_BNF.shape == self.clean_BNF.shape:
-            assert bool((masked | (slots.values_BNF == self.clean_BNF)).all()), "the network was shown something that is neither clean nor masked"
+            assert bool((masked | (slots.values_BNF == self.clean_BNF)).all()), (
+                "the network was shown something that is neither clean nor masked"
+            )
             self.shown += 1
-        identity = torch.arange(slots.values_BNF.shape[0] * slots.values_BNF.shape[1]).view(slots.values_BNF.shape[:2] + (1,)).float()
+        identity = torch.arange(slots.values_BNF.shape[0] * slots.values_BNF.shape[1]).view(*slots.values_BNF.shape[:2], 1).float()
         counts = torch.nn.functional.one_hot(self.counts_BRK, vocab.COUNTS).float() * 1e4
         return Hidden(identity, counts, torch.full((*identity.shape[:2], 4), -50.0))
 
@@ -51,9 +53,9 @@ def test_a_perfect_denoiser_recovers_everything(steps: int, tracks: int) -> None
     oracle = Oracle(clean.values_BNF, clean.counts_BRK)
     free = [torch.zeros(tracks, size) for size in vocab.SIZES]
     generator = torch.Generator().manual_seed(0)
-    left = []
+    left, slots = [], start
     state = Noise(hidden.clone(), hidden.clone())
-    for slots in denoise(start, state, FieldSampler(oracle, free, 0.95), steps, 1.0, generator):  # type: ignore[arg-type]
+    for slots in denoise(start, state, FieldSampler(oracle, free, 0.95), steps, 1.0, generator):  # noqa: B007
         left.append(int(state.hidden_BNF.any(-1).sum()))
     assert torch.equal(slots.values_BNF, clean.values_BNF)
     assert oracle.shown == steps
@@ -117,7 +119,9 @@ def test_encoding_on_the_grid_is_exact_and_crowded_bars_keep_their_notes() -> No
     row = layout.start_row(encoded, np.ones((2, 1), bool), np.ones(4, bool))
     nothing_hidden = np.zeros_like(row.hidden)
     assert layout.to_clip(row, row.values, nothing_hidden, clip, encoded) == clip
-    crowd = tuple(n._replace(onset_ticks=i * 12, pitch=40 + i % 60, duration_ticks=10) for i, n in enumerate([clip.tracks[0].notes[0]] * 120))
+    crowd = tuple(
+        n._replace(onset_ticks=i * 12, pitch=40 + i % 60, duration_ticks=10) for i, n in enumerate([clip.tracks[0].notes[0]] * 120)
+    )
     crowded = replace(clip, tracks=(Track(crowd),))
     encoded = layout.encode_clip(crowded)
     assert len(encoded[0].unseen) == 120 - (vocab.COUNTS - 1)

@@ -177,7 +177,21 @@ def collate(clips: list[Raw], rng: np.random.Generator, augment: bool) -> Slots:
         _label(notes, ~pad_BN & (notes[..., 0] == k), parts[:, k])
     counts, index, ordinal = places(notes[..., 0], notes[..., 1], pad_BN, bars, tracks)
     values = np.stack((notes[..., 2], notes[..., 3], notes[..., 4], notes[..., 5] // vocab.VELOCITY_STEP), -1)
-    arrays = (shared, chords, parts, counts, values, notes[..., 1], notes[..., 0], index, ordinal, np.zeros_like(pad_BN), pad_BN, pad_BR, pad_BK)
+    arrays = (
+        shared,
+        chords,
+        parts,
+        counts,
+        values,
+        notes[..., 1],
+        notes[..., 0],
+        index,
+        ordinal,
+        np.zeros_like(pad_BN),
+        pad_BN,
+        pad_BR,
+        pad_BK,
+    )
     return Slots(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
 
 
@@ -195,7 +209,9 @@ def places(track: np.ndarray, bar: np.ndarray, pad: np.ndarray, bars: int, track
     return counts, np.where(pad, 0, index), np.where(pad, 0, np.minimum(ordinal, 4095))
 
 
-def _augment(clips: list[Raw], notes: np.ndarray, pad: np.ndarray, chords: np.ndarray, shared: np.ndarray, rng: np.random.Generator) -> None:
+def _augment(
+    clips: list[Raw], notes: np.ndarray, pad: np.ndarray, chords: np.ndarray, shared: np.ndarray, rng: np.random.Generator
+) -> None:
     """In place: transpose by -6..+5 semitones inside the MIDI range, shift velocities by up to 10, tempo by up to 8 %."""
     batch = len(clips)
     pitch, velocity = notes[..., 3], notes[..., 5]

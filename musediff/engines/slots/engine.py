@@ -154,5 +154,3 @@ class SlotsEngine:
             layout.to_clip(row, values[i, :n], hidden[i, :n], state.request.clip, state.tracks)
             for i, (row, n) in enumerate(zip(state.rows, sizes, strict=True))
         ]
-
-

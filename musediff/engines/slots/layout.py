@@ -83,10 +83,8 @@ def refill(row: Row, counts: np.ndarray, redrawn: np.ndarray, rng: np.random.Gen
     new_track, new_bar = (np.array(column, np.int64) for column in (zip(*added, strict=True) if added else ((), ())))
     blank = np.tile(np.array([0, 60, 0, 16]), (len(added), 1))  # never shown: all four fields are hidden
     yes = np.ones((len(added), len(vocab.FIELDS)), bool)
-    joined = Row(
-        np.concatenate((row.track[keep], new_track)), np.concatenate((row.bar[keep], new_bar)), np.concatenate((row.values[keep], blank)),
-        np.concatenate((row.source[keep], np.full(len(added), NEW))), np.concatenate((row.open[keep], yes)), np.concatenate((row.hidden[keep], yes)),
-    )  # fmt: skip
+    fresh = Row(new_track, new_bar, blank, np.full(len(added), NEW), yes, yes)
+    joined = Row(*(np.concatenate((getattr(row, name)[keep], getattr(fresh, name))) for name in Row.__dataclass_fields__))
     # A hidden slot gets a random place among the visible notes of its bar: the network reads order from the place.
     key = np.where(joined.hidden[:, 0], rng.random(len(joined.bar)) * vocab.MAX_POSITIONS, joined.values[:, 0])
     order = np.lexsort((joined.values[:, 1], key, joined.bar, joined.track))

@@ -91,6 +91,7 @@ class Rotary(nn.Module):
         for axis, (size, longest) in enumerate(zip(split, (64.0, 64.0, 512.0), strict=True)):
             table[axis, start : start + size] = longest ** -(torch.arange(size) / max(1, size - 1))
             start += size
+        self.frequency: Tensor
         self.register_buffer("frequency", table, persistent=False)
 
     def angles(self, coordinates_BL3: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,6 +160,7 @@ class SlotsNetwork(nn.Module):
         self.part = nn.ModuleList(embed(size) for size in vocab.PART_SIZES)
         self.track, self.bar, self.kind = embed(vocab.MAX_TRACKS), embed(65), embed(5)
         self.chord = embed(NUM_CHORDS)
+        self.chord_classes: Tensor
         self.register_buffer("chord_classes", chord_features(), persistent=False)
         self.chord_class = nn.Linear(12, width, bias=False)
         self.bar_chords = nn.Linear(vocab.CHORDS_PER_BAR * 12, width, bias=False)

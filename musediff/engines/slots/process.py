@@ -5,6 +5,7 @@ the visible, not trusted notes is replaced by wrong ones (the hybrid noise of GI
 what teaches the network to find and mend mistakes. Suffixes as in ``network``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from musediff.chords import ANY_CHORD
 from musediff.engines.slots import vocab
 from musediff.engines.slots.network import Slots
+
+Draw = Callable[..., Tensor]  # uniform numbers of a shape, from the generator of the batch
 
 # How the hidden set is chosen, and how often.
 PATTERNS = (("fields", 0.22), ("notes", 0.36), ("bars", 0.14), ("columns", 0.08), ("everything", 0.05), ("repair", 0.15))
@@ -79,7 +82,7 @@ def noise(slots: Slots, generator: torch.Generator) -> Noised:
     return Noised(shown, clean, hidden_BNF, wrong_BNF, ~hidden_BNF & ~(given_BN | slots.pad_BN)[..., None])
 
 
-def _pattern(name: str, slots: Slots, rate_B: Tensor, draw) -> tuple[Tensor, Tensor]:  # noqa: ANN001
+def _pattern(name: str, slots: Slots, rate_B: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     """Hidden fields (B, N, F) and trusted notes (B, N) of one pattern."""
     batch, notes, fields = slots.values_BNF.shape
     device = slots.values_BNF.device
@@ -105,7 +108,7 @@ def _pattern(name: str, slots: Slots, rate_B: Tensor, draw) -> tuple[Tensor, Ten
     return torch.ones(batch, notes, fields, dtype=torch.bool, device=device), nothing
 
 
-def _context_tracks(slots: Slots, draw) -> Tensor:  # noqa: ANN001
+def _context_tracks(slots: Slots, draw: Draw) -> Tensor:
     """Notes (B, N) of whole tracks that are given while others are to be found: in most clips of several tracks."""
     batch, tracks = slots.pad_BK.shape
     if tracks == 1:
@@ -117,7 +120,7 @@ def _context_tracks(slots: Slots, draw) -> Tensor:  # noqa: ANN001
     return given_BK.gather(1, slots.track_BN) & ~slots.pad_BN
 
 
-def _damaged(slots: Slots, draw) -> Tensor:  # noqa: ANN001
+def _damaged(slots: Slots, draw: Draw) -> Tensor:
     """Wrong values for every note: wild, near in pitch, another place, another length or loudness."""
     clean = slots.values_BNF
     batch, notes, _ = clean.shape

@@ -35,7 +35,9 @@ def unconditional(slots: Slots) -> Slots:
     for name in ("time_signature", "num_measures"):
         i = vocab.SHARED.index(name)
         shared[:, i] = slots.shared_BF[:, i]
-    return replace(slots, shared_BF=shared, parts_BKF=torch.zeros_like(slots.parts_BKF), chords_BRC=torch.full_like(slots.chords_BRC, ANY_CHORD))
+    return replace(
+        slots, shared_BF=shared, parts_BKF=torch.zeros_like(slots.parts_BKF), chords_BRC=torch.full_like(slots.chords_BRC, ANY_CHORD)
+    )
 
 
 def draw_classes(logits_XV: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
@@ -52,7 +54,9 @@ def nucleus(logits_XV: Tensor, keep: float) -> Tensor:
     return logits_XV.masked_fill(torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before > keep), -1e9)
 
 
-def sample_counts(network: SlotsNetwork, slots: Slots, hidden_BRK: Tensor, bias: float, generator: torch.Generator, rounds: int = 6) -> Tensor:
+def sample_counts(
+    network: SlotsNetwork, slots: Slots, hidden_BRK: Tensor, bias: float, generator: torch.Generator, rounds: int = 6
+) -> Tensor:
     """Fill hidden counts in random order, a share of them each round.
 
     ``bias`` per note: above zero for denser bars. Returns counts (B, R, K).
