@@ -82,6 +82,12 @@ def split_root(text: str) -> tuple[int, str] | None:
     return ROOT_PITCH_CLASS[match[1]], match[2]
 
 
+def fold(root: int, quality: str) -> int | None:
+    """Chord id of a root pitch class and any spelling of a quality in the tables above; None if it is in neither."""
+    name = EXACT.get(quality, FOLDED.get(quality))
+    return None if name is None else root * len(QUALITIES) + QUALITIES.index(name)
+
+
 def pitch_classes(chord: int) -> frozenset[int]:
     """Pitch classes of a chord id; empty for ``NO_CHORD`` and ``ANY_CHORD``."""
     if chord >= NO_CHORD:

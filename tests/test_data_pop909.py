@@ -105,10 +105,10 @@ def test_pads_sound_every_chord_tone(seed: int) -> None:
 
 def test_labels_fold_onto_the_nine_qualities() -> None:
     names = {"Bb:min7/b7": "A#m7", "F#:maj/5": "F#", "G:sus4(b7)": "Gsus4", "B:hdim7": "Bm7b5", "N": "N.C.", "D:sus2": "Dm", "G:sus2": "G"}
-    assert {label: CHORD_NAMES[pop909.fold(label, 0)] for label in names} == names
-    assert pop909.fold("D:sus2", 2) == chord_id("D")
+    assert {label: CHORD_NAMES[pop909.chord_of(label, 0)] for label in names} == names
+    assert pop909.chord_of("D:sus2", 2) == chord_id("D")
     with pytest.raises(BadData, match="H:maj"):
-        pop909.fold("H:maj", 0)
+        pop909.chord_of("H:maj", 0)
 
 
 def test_songs_follow_the_annotations(sample: dict[str, tuple[dict, Song]]) -> None:

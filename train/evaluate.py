@@ -145,7 +145,7 @@ def _components(value: ByComponent) -> dict[str, float]:
     return {name: round(float(getattr(value, name)), 3) for name in ("product", "rhythm", "melody", "harmony")}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m train.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--guidance", type=float, default=1.5)
     parser.add_argument("--temperature", type=float, default=0.95)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     sampling = Sampling(steps=args.steps, guidance=args.guidance, temperature=args.temperature)
     settings = Settings(args.clips, args.repairs, sampling, tuple(filter(None, args.corpora.split(","))), tuple(args.roles.split(",")))
     pipeline, store = MusePipeline.load(args.weights), packed.load(args.data)

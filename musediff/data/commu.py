@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from musediff.chords import ANY_CHORD, EXACT, FOLDED, NO_CHORD, QUALITIES, split_root
+from musediff.chords import ANY_CHORD, NO_CHORD, fold, split_root
 from musediff.clip import BAR_TICKS, GENRES, INSTRUMENTS, KEY_INDEX, MAX_BARS, RHYTHMS, ROLES, TICKS_PER_CHORD
 from musediff.data.laying import Part, Run, placed_notes
 from musediff.data.song import Bar, Song, SongTrack
@@ -113,7 +113,7 @@ def _chords(row: dict[str, str], bars: int, pickup: int, per_bar: int) -> list[i
 
 
 def chord_id(name: str, where: str = "") -> int:
-    """"Bbm7/F" -> id of A#m7; basses and brackets are dropped.
+    """ "Bbm7/F" -> id of A#m7; basses and brackets are dropped.
 
     Raises:
         BadData: no chord of that name.
@@ -122,6 +122,7 @@ def chord_id(name: str, where: str = "") -> int:
         return NO_CHORD
     root = split_root(name[:1].upper() + name[1:])
     quality = re.sub(r"\(.*?\)|/.*", "", root[1]) if root else ""
-    if root is None or quality not in FOLDED | EXACT:
+    chord = None if root is None else fold(root[0], quality)
+    if chord is None:
         raise BadData(f"commu/{where}: chord {name!r} is not known.")
-    return root[0] * len(QUALITIES) + QUALITIES.index((FOLDED | EXACT)[quality])
+    return chord

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from musediff.chords import ANY_CHORD, EXACT, FOLDED, NO_CHORD, QUALITIES, split_root
+from musediff.chords import ANY_CHORD, NO_CHORD, fold, split_root
 from musediff.clip import BAR_TICKS, KEY_INDEX, TICKS_PER_CHORD, Note
 from musediff.data.parts import BASS_INSTRUMENTS, PAD_INSTRUMENTS, bass_line, pad_notes
 from musediff.data.quantise import EARLY_TICKS, to_grid, top_line
@@ -118,7 +118,7 @@ def _key_at(about: dict[str, Any], ticks: int) -> int | None:
     return KEY_INDEX[tonic_text.lower() + ("minor" if mode.startswith("min") else "major")]
 
 
-def fold(label: str, key: int) -> int:
+def chord_of(label: str, key: int) -> int:
     """Annotated chord label -> chord id: "Bb:min7/b7" -> A#m7. A "sus2" becomes the triad that belongs to the key.
 
     Raises:
@@ -128,13 +128,13 @@ def fold(label: str, key: int) -> int:
         return NO_CHORD
     root_text, _, rest = label.partition(":")
     root, quality = split_root(root_text), rest.partition("/")[0]
-    if root is None or (quality not in EXACT and quality not in FOLDED):
-        raise BadData(f"chord label {label!r} is not known.")
-    name = EXACT.get(quality, FOLDED.get(quality))
-    if quality == "sus2":
+    if quality == "sus2" and root is not None:
         scale = MAJOR if key < 12 else MINOR
-        name = "m" if (root[0] + 3 - key) % 12 in scale and (root[0] + 4 - key) % 12 not in scale else ""
-    return root[0] * len(QUALITIES) + QUALITIES.index(name)
+        quality = "m" if (root[0] + 3 - key) % 12 in scale and (root[0] + 4 - key) % 12 not in scale else ""
+    chord = None if root is None else fold(root[0], quality)
+    if chord is None:
+        raise BadData(f"chord label {label!r} is not known.")
+    return chord
 
 
 def _chords(about: dict[str, Any], bars: Sequence[Bar], origin: int) -> list[int]:
@@ -146,7 +146,7 @@ def _chords(about: dict[str, Any], bars: Sequence[Bar], origin: int) -> list[int
             while i < len(labels) and labels[i][1] <= middle:
                 i += 1
             known = i < len(labels) and labels[i][0] <= middle
-            ids.append(fold(labels[i][2], bar.key or 0) if known else ANY_CHORD)
+            ids.append(chord_of(labels[i][2], bar.key or 0) if known else ANY_CHORD)
     return ids
 
 
