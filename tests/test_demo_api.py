@@ -14,9 +14,7 @@ from musediff.midi.read import read
 from musediff.midi.write import write
 from musediff.pipeline import MusePipeline
 from musediff.render.audio import Synthesizer
-
-# Gradio opens an event loop for every Blocks and leaves closing it to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+from tests.event_loop import in_a_loop
 
 SONG = Clip(
     4, (Track(tuple(Note(i * 480, 60 + i % 12, 460, 64) for i in range(16)), "main_melody", "acoustic_piano"),), bpm=120, key="cmajor"
@@ -27,8 +25,8 @@ SONG = Clip(
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        page = build_ui(MusePipeline.tiny(), Synthesizer("tone"))
-        address = launch(page, "127.0.0.1", None, background=True)
+        page = in_a_loop(lambda: build_ui(MusePipeline.tiny(), Synthesizer("tone")))
+        address = in_a_loop(lambda: launch(page, "127.0.0.1", None, background=True))
         yield Client(address, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
         page.close(verbose=False)
 

@@ -4,9 +4,9 @@ import io
 import json
 import wave
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 import numpy as np
@@ -24,10 +24,9 @@ from musediff.midi.read import read
 from musediff.midi.write import write
 from musediff.pipeline import MusePipeline
 from musediff.render.audio import Synthesizer
+from tests.event_loop import in_a_loop
 
-# Gradio opens an event loop for every Blocks and leaves closing it to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
-
+T = TypeVar("T")
 SAMPLING = (2, "7", 4, 1.5, 0.95, 0)
 
 
@@ -41,6 +40,16 @@ def asked(**said: Any) -> list[Any]:
     return form.show(Meta(num_measures=4)) if not said else form.show(Meta(**{"num_measures": 4} | said))
 
 
+def laid_out(build: Callable[[], T]) -> T:
+    """Components outside a page."""
+
+    def make() -> T:
+        with gr.Blocks(analytics_enabled=False):
+            return build()
+
+    return in_a_loop(make)
+
+
 @pytest.fixture(scope="module")
 def pipeline() -> MusePipeline:
     return MusePipeline.tiny()
@@ -50,9 +59,7 @@ def pipeline() -> MusePipeline:
 def handlers(pipeline: MusePipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handlers]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        with gr.Blocks(analytics_enabled=False):
-            out = output.build()
-        yield Handlers(pipeline, Screen(out, Synthesizer("tone"), pipeline.description))
+        yield Handlers(pipeline, Screen(laid_out(output.build), Synthesizer("tone"), pipeline.description))
 
 
 def last(updates: list[dict[Any, Any]], component: Any) -> Any:
@@ -175,9 +182,7 @@ def test_upload_of_our_own_file_restores_the_form(handlers: Handlers) -> None:
     path = Path(last(updates, out.files["midi"])["value"])
     source, opened = handlers.open(path.read_bytes(), path.name)
     assert opened.settings is not None and source.clip.num_measures == 4
-    with gr.Blocks(analytics_enabled=False):
-        fields = form.build(Meta(), "", "x")
-        shared = controls.build_shared()
+    fields, shared = laid_out(lambda: (form.build(Meta(), "", "x"), controls.build_shared()))
     restored = settings.restore(opened.settings, fields, shared.sampling)
     assert [restored[field] for field in fields.values()] == values
     assert restored[shared.seed] == "7"
@@ -230,8 +235,7 @@ def test_bytes_of_a_source_survive_the_round_trip(handlers: Handlers) -> None:
 def test_file_with_two_tracks_asks_which(handlers: Handlers) -> None:
     tracks = (song().tracks[0], Track(song().tracks[0].notes[::2], "bass", "electric_bass", name="<b>low"))
     data = write(Clip(4, tracks, bpm=120, key="cmajor"))
-    with gr.Blocks(analytics_enabled=False):
-        change = controls.build_change()
+    change = laid_out(controls.build_change)
     updates = controls.fill(change, *handlers.open(data, "two.mid"))
     assert updates[change.picker]["visible"] and len(updates[change.tracks]["choices"]) == 2
     assert not updates[change.track]["visible"]

@@ -14,6 +14,7 @@ from demo.ui import build_ui, launch
 from musediff.clip import Clip, Meta
 from musediff.pipeline import MusePipeline, Sampling
 from musediff.render.audio import Synthesizer
+from tests.event_loop import in_a_loop
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -60,8 +61,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    page = build_ui(SlowPipeline(), Synthesizer())  # type: ignore[arg-type]
-    yield launch(page, "127.0.0.1", port, background=True)
+    page = in_a_loop(lambda: build_ui(SlowPipeline(), Synthesizer()))  # type: ignore[arg-type]
+    yield in_a_loop(lambda: launch(page, "127.0.0.1", port, background=True))
     page.close(verbose=False)
 
 

@@ -13,11 +13,7 @@ from musediff.midi.write import write
 
 from .conftest import Visit
 
-pytestmark = [
-    pytest.mark.browser,
-    # Gradio opens an event loop for every Blocks and leaves closing it to the garbage collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"),
-]
+pytestmark = pytest.mark.browser
 
 
 def song(bars: int = 8) -> Clip:

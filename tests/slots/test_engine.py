@@ -1,6 +1,7 @@
 """Promises of the slots engine, kept with any weights: legal clips, exact regions, calibrated ends, same seed same bytes."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ def pipeline() -> MusePipeline:
 
 def assert_legal(clip: Clip) -> None:
     for track in clip.tracks:
+        assert len({note[:2] for note in track.notes}) == len(track.notes)
         for note in track.notes:
             assert 0 <= note.onset_ticks < clip.end_ticks
             assert 0 < note.duration_ticks <= clip.end_ticks - note.onset_ticks
@@ -47,6 +49,8 @@ def test_any_weights_make_a_legal_clip(
     assert (made.num_measures, made.time_signature) == (bars, time_signature)
     assert_legal(made)
     assert all(limits[0] <= note.velocity <= limits[1] for note in made.tracks[0].notes)
+    by_pitch = sorted(made.tracks[0].notes, key=lambda n: (n.pitch, n.onset_ticks))
+    assert all(a.pitch != b.pitch or a.onset_ticks + a.duration_ticks <= b.onset_ticks for a, b in pairwise(by_pitch))
 
 
 def test_same_seed_same_bytes_other_seed_other_clip(pipeline: MusePipeline) -> None:

@@ -11,7 +11,7 @@ from musediff.clip import Track
 from musediff.engines.slots import layout, vocab
 from musediff.engines.slots.network import Hidden, Slots
 from musediff.engines.slots.process import noise
-from musediff.engines.slots.sampler import FieldSampler, Noise, denoise, draw_classes, nucleus, sample_counts
+from musediff.engines.slots.sampler import FieldSampler, Noise, between_neighbours, denoise, draw_classes, nucleus, sample_counts, spread
 from tests.slots.conftest import make_clip
 
 
@@ -127,3 +127,30 @@ def test_encoding_on_the_grid_is_exact_and_crowded_bars_keep_their_notes() -> No
     assert len(encoded[0].unseen) == 120 - (vocab.COUNTS - 1)
     row = layout.start_row(encoded, np.ones((2, 1), bool), np.ones(4, bool))
     assert sorted(layout.to_clip(row, row.values, np.zeros_like(row.hidden), crowded, encoded).tracks[0].notes) == sorted(crowd)
+
+
+def test_bars_fill_at_the_same_pace() -> None:
+    clean, _ = slots_of(4, 2)
+    priority = spread(clean, torch.Generator().manual_seed(0))
+    group = clean.track_BN * 8 + clean.bar_BN
+    first = priority.argsort(1, descending=True)
+    for b in range(len(priority)):
+        halves = [int((group[b][first[b]][: int((~clean.pad_BN[b]).sum()) // 2] == g).sum()) for g in group[b][~clean.pad_BN[b]].unique()]
+        whole = [int((group[b][~clean.pad_BN[b]] == g).sum()) for g in group[b][~clean.pad_BN[b]].unique()]
+        assert all(abs(h - w / 2) <= 1 for h, w in zip(halves, whole, strict=True))
+
+
+def test_hidden_positions_stay_between_visible_neighbours() -> None:
+    clean, _ = slots_of(7, 2)
+    hidden = torch.zeros_like(clean.values_BNF, dtype=torch.bool)
+    hidden[:, ::2] = True
+    mask = between_neighbours(clean, hidden)
+    for i in range(0, clean.bar_BN.shape[1], 2):
+        if clean.pad_BN[0, i]:
+            continue
+        free = (mask[0, i] == 0).nonzero().flatten()
+        same = lambda j, i=i: 0 <= j < clean.bar_BN.shape[1] and (clean.bar_BN[0, j], clean.track_BN[0, j]) == (clean.bar_BN[0, i], clean.track_BN[0, i])  # noqa: E731
+        if same(i - 1):
+            assert int(free.min()) == int(clean.values_BNF[0, i - 1, 0])
+        if same(i + 1) and not clean.pad_BN[0, i + 1]:
+            assert int(free.max()) == int(clean.values_BNF[0, i + 1, 0])

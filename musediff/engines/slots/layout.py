@@ -127,7 +127,7 @@ def to_clip(row: Row, values: np.ndarray, hidden: np.ndarray, clip: Clip, tracks
         notes = [_note(row, int(i), values[i], clip, track) for i in here]
         fresh = np.array([i for i, s in enumerate(here) if row.source[s] == NEW], int)
         notes = _into_range(notes, fresh, len(kept), track)
-        parts.append(replace(track, notes=tuple(sorted(kept + _distinct(notes, row.source[here])))))
+        parts.append(replace(track, notes=tuple(sorted(kept + _playable(notes, row.source[here])))))
     return replace(clip, tracks=tuple(parts))
 
 
@@ -141,7 +141,8 @@ def _note(row: Row, slot: int, values: np.ndarray, clip: Clip, track: Track) -> 
         return old
     new = decode_note(int(row.bar[slot]), values, clip.bar_ticks, clip.end_ticks, velocity_limits(track))
     order = (vocab.POSITION, vocab.PITCH, vocab.DURATION, vocab.VELOCITY)
-    return Note(*(n if changed[f] else o for f, n, o in zip(order, new, old, strict=True)))
+    mixed = Note(*(n if changed[f] else o for f, n, o in zip(order, new, old, strict=True)))
+    return mixed._replace(duration_ticks=min(mixed.duration_ticks, clip.end_ticks - mixed.onset_ticks))
 
 
 def _into_range(notes: list[Note], fresh: np.ndarray, kept: int, track: Track) -> list[Note]:
@@ -152,15 +153,19 @@ def _into_range(notes: list[Note], fresh: np.ndarray, kept: int, track: Track) -
     return [n._replace(pitch=n.pitch + shift) for n in notes] if shift else notes
 
 
-def _distinct(notes: list[Note], source: np.ndarray) -> list[Note]:
-    """New notes that repeat the onset and pitch of another one are dropped; notes of the source never are."""
+def _playable(notes: list[Note], source: np.ndarray) -> list[Note]:
+    """New notes that repeat the onset and pitch of another are dropped, and end where their pitch sounds again.
+    Notes of the source stay as they are."""
     taken = {(n.onset_ticks, n.pitch) for n, s in zip(notes, source, strict=True) if s != NEW}
-    result = []
-    for note, of in zip(notes, source, strict=True):
+    result, next_onset = [], dict[int, int]()
+    for note, of in sorted(zip(notes, source, strict=True), reverse=True):
         place = (note.onset_ticks, note.pitch)
-        if of != NEW:
-            result.append(note)
-        elif place not in taken:
+        if of == NEW:
+            if place in taken:
+                continue
             taken.add(place)
-            result.append(note)
+            until_again = next_onset.get(note.pitch, note.onset_ticks + note.duration_ticks) - note.onset_ticks
+            note = note._replace(duration_ticks=min(note.duration_ticks, until_again))
+        next_onset[note.pitch] = note.onset_ticks
+        result.append(note)
     return result

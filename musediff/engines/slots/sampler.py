@@ -13,6 +13,7 @@ from torch import Tensor
 
 from musediff.chords import ANY_CHORD
 from musediff.engines.slots import vocab
+from musediff.engines.slots.constraints import FORBIDDEN
 from musediff.engines.slots.network import Slots, SlotsNetwork, chord_at
 from musediff.engines.slots.process import mask_values
 
@@ -51,7 +52,7 @@ def nucleus(logits_XV: Tensor, keep: float) -> Tensor:
     """Classes outside the smallest set with probability ``keep`` are forbidden (Holtzman et al. 2020)."""
     ordered, order = logits_XV.sort(-1, descending=True)
     before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-    return logits_XV.masked_fill(torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before > keep), -1e9)
+    return logits_XV.masked_fill(torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before > keep), FORBIDDEN)
 
 
 def sample_counts(
@@ -102,6 +103,8 @@ class FieldSampler:
             open_X = hidden_XF[:, field]
             if open_X.any():
                 logits = self._logits(field, streams, chosen_XF, chord_X, guidance) + self.allowed[field][track_X]
+                if field == vocab.POSITION:
+                    logits = logits + between_neighbours(slots, hidden_BNF)[need_BN]
                 drawn = draw_classes(nucleus(logits, self.keep), self.temperature * FIELD_TEMPERATURE[field], generator)
                 sure = logits.log_softmax(-1).gather(-1, drawn[:, None]).squeeze(-1)
                 confidence_X = confidence_X + torch.where(open_X, sure, 0.0)
@@ -128,16 +131,35 @@ def _join(a: Slots, b: Slots) -> Slots:
     return Slots(**{name: torch.cat((getattr(a, name), getattr(b, name))) for name in Slots.__dataclass_fields__})
 
 
+def _group(slots: Slots) -> Tensor:
+    """Number (B, N) of each slot's track and bar, rising along the row; padding comes last."""
+    bars, tracks = slots.counts_BRK.shape[1:]
+    return torch.where(slots.pad_BN, bars * tracks, slots.track_BN * bars + slots.bar_BN)
+
+
+def between_neighbours(slots: Slots, hidden_BNF: Tensor) -> Tensor:
+    """Mask (B, N, V) on positions: slots of a bar are in order of time, so a hidden one lies between its visible neighbours."""
+    apart = 1000  # more than there are positions
+    base = _group(slots) * apart
+    position = slots.values_BNF[..., vocab.POSITION]
+    hidden = hidden_BNF[..., vocab.POSITION] | slots.pad_BN
+    earliest = (base + torch.where(hidden, 0, position)).cummax(1).values - base
+    latest = (base + torch.where(hidden, apart - 1, position)).flip(1).cummin(1).values.flip(1) - base
+    class_V = torch.arange(vocab.SIZES[vocab.POSITION])
+    outside = (class_V < earliest[..., None]) | (class_V > latest[..., None])
+    return torch.where(outside & (earliest <= latest)[..., None], FORBIDDEN, 0.0)
+
+
 def spread(slots: Slots, generator: torch.Generator) -> Tensor:
-    """Reveal priority (B, N) in [0, 1]: places of one bar in van der Corput order, so that early notes lie far apart."""
-    bits = torch.zeros_like(slots.index_BN, dtype=torch.float32)
-    rest, scale = slots.index_BN.clone(), 0.5
-    for _ in range(6):
-        bits += (rest & 1) * scale
-        rest, scale = rest >> 1, scale / 2
-    offset = torch.rand(slots.index_BN.shape[0], 1, generator=generator)
-    jitter = torch.rand(slots.index_BN.shape, generator=generator)
-    return 0.5 * ((bits + offset + 0.618 * slots.bar_BN) % 1.0) + 0.5 * jitter
+    """Reveal priority (B, N) in [0, 1]: every bar is filled at the same pace, its notes in random order, so that notes
+    revealed in one step, which cannot see each other, rarely share a bar."""
+    group = _group(slots)
+    chance = torch.rand(group.shape, generator=generator)
+    order = (group + chance).argsort(1)  # inside each group at random, groups in order
+    place = torch.empty_like(order).scatter(1, order, torch.arange(order.shape[1]).expand_as(order))
+    size = torch.zeros(len(group), int(group.max()) + 2, dtype=torch.long).scatter_add(1, group + 1, torch.ones_like(group))
+    rank = place - size.cumsum(1).gather(1, group)
+    return 1 - (rank + chance) / size.gather(1, group + 1)
 
 
 def denoise(slots: Slots, noise: Noise, draw: FieldSampler, steps: int, guidance: float, generator: torch.Generator) -> Iterator[Slots]:
