@@ -83,7 +83,6 @@ class Handlers:
             shown = self.screen.heard(shown)
             yield self.screen.result(shown)
             yield self.screen.downloads(shown)
-            yield self.screen.picture(shown)
         except MuseError as error:
             yield self.screen.failed(str(error))
         finally:
@@ -104,7 +103,11 @@ class Handlers:
         if shown is None or not 0 <= index < len(shown.result.clips):
             return {self.out.shown: gr.skip()}
         shown = self.screen.heard(replace(shown, index=index))
-        return self.screen.result(shown) | self.screen.downloads(shown) | self.screen.picture(shown)
+        return self.screen.result(shown) | self.screen.downloads(shown)
+
+    def picture(self, shown: Shown | None) -> Any:
+        """The piano-roll of what is shown as a PNG file: the slowest of the files, so it comes last."""
+        return gr.skip() if shown is None else self.screen.picture(shown)
 
     def open(self, data: bytes, name: str, tracks: Sequence[int] = (), first_bar: str = "1") -> tuple[Source, Upload]:
         """A MIDI file (or other tracks and bars of it) -> the clip to work on. Raises MuseError."""

@@ -119,17 +119,22 @@ class Screen:
             self.out.files["zip"]: _offer(self.shelf.keep(f"{shown.name}.zip", archive)),
         }
 
-    def picture(self, shown: Shown) -> Update:
-        """The piano-roll as a picture: the slowest of the files, so it comes last."""
+    def picture(self, shown: Shown) -> Any:
+        """The piano-roll as a picture."""
         path = self.shelf.place(f"{shown.name}-{shown.index + 1}.png")
         pianoroll.save_png(shown.clip, path, before=shown.before)
-        return {self.out.files["png"]: _offer(str(path))}
+        return _offer(str(path))
 
     def source(self, source: Source) -> Update:
         """A clip to work on, not yet changed."""
         value = payload(source.clip) | {"token": source.name, "audio": source.sound and url(source.sound.path)}
         played = f"{texts.PLAYED_BY} {source.sound.synth}" if source.sound else texts.ROLL["preparing"]
         return {self.out.roll: value, self.out.status: status_line(f"{source.name} · {played}"), self.out.report: ""}
+
+    def no_result(self) -> Update:
+        """Nothing to download or to send on: the roll shows a file that was just read."""
+        off = gr.update(interactive=False)
+        return {self.out.shown: None, self.out.send: off} | dict.fromkeys(self.out.files.values(), off)
 
     def _status(self, shown: Shown, sound: Sound | None) -> str:
         result = shown.result

@@ -54,7 +54,8 @@ def build_ui(pipeline: MusePipeline, synth: Synthesizer) -> gr.Blocks:
         screen = Screen(out, synth, pipeline.description)
         handlers = Handlers(pipeline, screen)
         _wire_runs(handlers, generate, change, shared, out)
-        _wire_source(handlers, generate, change, shared, out, tabs)
+        _wire_source(handlers, generate, change, shared, out)
+        _wire_send(handlers, change, out, tabs)
         _wire_tabs(first, second, change, shared)
         api.publish(pipeline, screen, MODEL)
     return page
@@ -85,8 +86,7 @@ def _wire_runs(handlers: Handlers, generate: Generate, change: Change, shared: S
     def while_running(run: Callable[..., Iterator[Update]]) -> Callable[..., Iterator[Update]]:
         def wrapped(*values: Any) -> Iterator[Update]:
             yield {shared.stop: gr.update(visible=True)}
-            for update in run(*values):
-                yield update | ({shared.stop: gr.update(visible=False)} if out.shown in update else {})
+            yield from run(*values)
             yield {shared.stop: gr.update(visible=False)}
 
         return wrapped
@@ -95,21 +95,24 @@ def _wire_runs(handlers: Handlers, generate: Generate, change: Change, shared: S
         "outputs": [*out.all, shared.stop], "concurrency_limit": 1, "concurrency_id": MODEL,
         "show_progress": "minimal", "show_progress_on": [out.status], "api_visibility": "private",
     }  # fmt: skip
-    shared.generate.click(
+    generated = shared.generate.click(
         while_running(handlers.generate),
         [out.shown, change.source, generate.context, *generate.form.values(), *shared.sampling], **common,
     )  # fmt: skip
-    shared.change.click(
+    changed = shared.change.click(
         while_running(handlers.change),
         [change.source, change.operation, change.strength, change.bars, change.may, change.track,
          *change.form.values(), *shared.sampling], **common,
     )  # fmt: skip
     shared.stop.click(handlers.stop, out.running, None, **QUICK)
-    out.roll.pick(handlers.pick, out.shown, out.all, show_progress="hidden", api_visibility="private")
+    picked = out.roll.pick(handlers.pick, out.shown, out.all, show_progress="hidden", api_visibility="private")
+    # Not part of the runs: while one lasts, a second press of its button does nothing.
+    for event in (generated, changed, picked):
+        event.then(handlers.picture, out.shown, out.files["png"], show_progress="hidden", api_visibility="private")
 
 
-def _wire_source(handlers: Handlers, generate: Generate, change: Change, shared: Shared, out: Output, tabs: gr.Tabs) -> None:
-    """Everything that decides which clip is worked on."""
+def _wire_source(handlers: Handlers, generate: Generate, change: Change, shared: Shared, out: Output) -> None:
+    """A file, other tracks of it, or other bars become what is worked on."""
     screen = handlers.screen
     source_outputs = [
         change.source, change.info, change.bars, change.track, change.picker, change.tracks, change.file, *change.form.values()
@@ -123,7 +126,7 @@ def _wire_source(handlers: Handlers, generate: Generate, change: Change, shared:
             yield screen.failed(str(error))
             return
         restored = restore(opened.settings, generate.form, shared.sampling, change.strength)
-        yield controls.fill(change, source, opened) | screen.source(source) | restored
+        yield controls.fill(change, source, opened) | screen.source(source) | screen.no_result() | restored
         source = handlers.heard(source)
         yield {change.source: source} | screen.source(source)
 
@@ -137,6 +140,18 @@ def _wire_source(handlers: Handlers, generate: Generate, change: Change, shared:
         else:
             yield from read(source.data, source.name, tracks, first_bar)
 
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    change.file.upload(uploaded, change.file, outputs, **hidden)
+    change.retake.click(retake, [change.source, change.tracks, change.first_bar], outputs, **hidden)
+    change.track.input(_track_form, [change.source, change.track], [*change.form.values()], **QUICK)
+    out.roll.region(_region, None, change.bars, **QUICK)
+    change.bars.change(None, change.bars, None, js=MARK_BARS)
+
+
+def _wire_send(handlers: Handlers, change: Change, out: Output, tabs: gr.Tabs) -> None:
+    """The clip on the roll becomes the one that is worked on."""
+    screen = handlers.screen
+
     def send(shown: Shown | None) -> Update:
         try:
             source = take(shown)
@@ -144,13 +159,10 @@ def _wire_source(handlers: Handlers, generate: Generate, change: Change, shared:
             return screen.failed(str(error))
         return controls.fill(change, source, None) | screen.source(source) | {tabs: gr.update(selected="change")}
 
-    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    change.file.upload(uploaded, change.file, outputs, **hidden)
-    change.retake.click(retake, [change.source, change.tracks, change.first_bar], outputs, **hidden)
-    out.send.click(send, out.shown, [*source_outputs, *out.all, tabs], **hidden)
-    change.track.input(_track_form, [change.source, change.track], [*change.form.values()], **QUICK)
-    out.roll.region(_region, None, change.bars, **QUICK)
-    change.bars.change(None, change.bars, None, js=MARK_BARS)
+    outputs = [
+        change.source, change.info, change.bars, change.track, change.picker, change.file, *change.form.values(), *out.all, tabs
+    ]  # fmt: skip
+    out.send.click(send, out.shown, outputs, show_progress="hidden", api_visibility="private")
 
 
 def _wire_tabs(first: gr.Tab, second: gr.Tab, change: Change, shared: Shared) -> None:

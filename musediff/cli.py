@@ -102,6 +102,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     generate = commands.add_parser("generate", help="compose clips from metadata", allow_abbrev=False)
     options.add_meta(generate)
+    context = "add a track to the main track of this file; its bars, key and chords hold"
+    generate.add_argument("--context", type=Path, metavar="IN.mid", help=context)
     options.add_sampling(generate)
     generate.add_argument("--num-samples", type=options.count, default=1, metavar="N", help="how many clips, any number (default 1)")
     options.add_output(generate, "--out DIR or --out CLIP.mid", default=Path("outputs"))

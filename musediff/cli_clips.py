@@ -25,7 +25,16 @@ SAMPLING_FIELDS = ("steps", "guidance", "temperature", "density", "seed")
 
 def generate(args: argparse.Namespace) -> None:
     meta, notes = asked(args)
-    run(args, "clip", notes, lambda pipeline: lambda sampling: pipeline.start_generate(meta, sampling))
+    data = None if args.context is None else read_source(args.context)
+
+    def start(pipeline: MusePipeline) -> Callable[[Sampling], Job]:
+        if data is None:
+            return lambda sampling: pipeline.start_generate(meta, sampling)
+        upload = pipeline.open(data, args.context.name)
+        notes.extend(upload.notes)
+        return lambda sampling: pipeline.start_generate(meta, sampling, upload.clip)
+
+    run(args, "clip", notes, start)
 
 
 def modify(args: argparse.Namespace) -> None:
@@ -158,7 +167,8 @@ def read_source(path: Path) -> bytes:
 
 
 def open_source(pipeline: MusePipeline, data: bytes, args: argparse.Namespace, notes: list[str]) -> Upload:
-    """The clip of the chosen track; what was changed on the way in is added to the notes."""
-    upload = pipeline.open(data, args.source.name, None if args.track is None else [args.track - 1], args.first_bar - 1)
+    """The clip with the chosen track first; what was changed on the way in is added to the notes."""
+    tracks = None if args.track is None else [args.track - 1]
+    upload = pipeline.open(data, args.source.name, tracks, args.first_bar - 1, args.alone)
     notes += upload.notes
     return upload

@@ -61,6 +61,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 def add_change(parser: argparse.ArgumentParser) -> None:
     """Where a file may change, and how the result is written."""
     parser.add_argument("--bars", type=bars, metavar="3-4", help="only these bars of the clip, counted from 1: 3-4 or 1,3-4 (default: all)")
+    parser.add_argument("--alone", action="store_true", help="leave the other tracks out (default: up to three go along unchanged)")
     parser.add_argument("--num-samples", type=count, default=1, metavar="N", help="how many versions (default 1)")
     add_sampling(parser)
     add_output(parser, "--out OUT.mid or --out DIR", default=None)

@@ -54,8 +54,12 @@ class MusePipeline:
     def description(self) -> str:
         return f"{self.engine_name}, {self.engine.parameters / 1e6:.1f} M parameters, on the CPU"
 
-    def open(self, data: bytes, name: str = "the file", tracks: Sequence[int] | None = None, first_bar: int = 0) -> Upload:
+    def open(
+        self, data: bytes, name: str = "the file", tracks: Sequence[int] | None = None, first_bar: int = 0, alone: bool = True
+    ) -> Upload:
         """Read and analyse a MIDI file; ``tracks`` None chooses one.
+
+        Not ``alone``: further tracks go along behind it, as context that is kept.
 
         Raises:
             BadMidi: it cannot be used.
@@ -64,9 +68,10 @@ class MusePipeline:
         if tracks is not None and len(tracks) > MAX_TRACKS:
             raise BadRequest(f"{len(tracks)} tracks are chosen; at most {MAX_TRACKS} can be worked on at once.")
         score = read(data, name)
-        analysis = analyze(score, tracks, first_bar)
+        companions = 0 if alone else MAX_TRACKS - (1 if tracks is None else len(tracks))
+        analysis = analyze(score, tracks, first_bar, companions=companions)
         own = [text[len(SETTINGS_PREFIX) :] for text in score.texts if text.startswith(SETTINGS_PREFIX)]
-        return Upload(score, analysis.clip, analysis.notes, own[0] if own else None)
+        return Upload(score, analysis.clip, score.notes + analysis.notes, own[0] if own else None)
 
     def start_generate(self, meta: Meta | None = None, sampling: Sampling | None = None, context: Clip | None = None) -> Job:
         """A new clip from metadata, or a new track for the clip ``context``, whose bars, metre, key and chords it takes.

@@ -72,8 +72,12 @@ def track_infos(score: Score) -> tuple[TrackInfo, ...]:
     )
 
 
-def analyze(score: Score, tracks: Sequence[int] | None = None, first_bar: int = 0, max_bars: int = MAX_BARS) -> Analysis:
+def analyze(
+    score: Score, tracks: Sequence[int] | None = None, first_bar: int = 0, max_bars: int = MAX_BARS, companions: int = 0
+) -> Analysis:
     """A clip of the chosen tracks. ``first_bar`` counts from the first bar in which they play.
+
+    ``companions``: how many further pitched tracks go along behind the chosen ones, the busiest first.
 
     Raises:
         BadMidi: no track is chosen and the file has only drums.
@@ -82,6 +86,7 @@ def analyze(score: Score, tracks: Sequence[int] | None = None, first_bar: int = 
     grid = bar_grid(score)
     found = roles(score.tracks, grid.bar_ticks)
     chosen, notes = _choose(score, found, tracks)
+    chosen, notes = _accompanied(score, found, chosen, notes, companions)
     window, said_window = _window(score, chosen, grid, first_bar, min(max_bars, MAX_BARS))
     bpm, said_bpm = typical_bpm(score.tempos, window.start_ticks, window.end_ticks)
     sounding = [n for track in score.tracks if not track.is_drum for n in window.cut(track.notes)]
@@ -125,6 +130,19 @@ def _choose(score: Score, found: Sequence[str | None], tracks: Sequence[int] | N
         return [best], [f"{count(drums, 'drum track is', 'drum tracks are')} left out."] if drums else []
     about = f"{instrument_of(score.tracks[best])}, {found[best]}"
     return [best], [f"Of {len(score.tracks)} tracks, “{_name(score, best)}” was chosen ({about})."]
+
+
+def _accompanied(
+    score: Score, found: Sequence[str | None], chosen: list[int], notes: list[str], companions: int
+) -> tuple[list[int], list[str]]:
+    """The chosen tracks and the busiest of the others, with a sentence on who goes along and who stays out."""
+    others = sorted((i for i, role in enumerate(found) if role is not None and i not in chosen), key=lambda i: -len(score.tracks[i].notes))
+    along, out = others[: max(0, companions)], len(score.tracks) - len(chosen) - min(max(0, companions), len(others))
+    if along:
+        notes = [*notes, f"{', '.join(f'“{_name(score, i)}”' for i in along)} {'goes' if len(along) == 1 else 'go'} along unchanged."]
+    if companions and out and (along or not notes):
+        notes = [*notes, f"{count(out, 'track is', 'tracks are')} left out."]
+    return [*chosen, *along], notes
 
 
 def _window(score: Score, chosen: Sequence[int], grid: Grid, first_bar: int, max_bars: int) -> tuple[_Window, list[str]]:

@@ -85,6 +85,7 @@ class Visit:
         self.address = address
         self.context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
         self.page = self.context.new_page()
+        self.page.set_default_timeout(60_000)  # a busy machine is slow, not wrong
         self.requests: list[str] = []
         self.errors: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
@@ -116,7 +117,7 @@ class Visit:
         )  # fmt: skip
 
     def download(self, kind: str, folder: Path) -> Path:
-        self.page.wait_for_selector(f"#download-{kind}:not([disabled])", timeout=20_000)
+        self.page.wait_for_selector(f"#download-{kind}:not([disabled])", timeout=60_000)
         with self.page.expect_download() as waiting:
             self.page.click(f"#download-{kind}")
         path = folder / waiting.value.suggested_filename
