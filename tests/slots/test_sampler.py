@@ -149,8 +149,8 @@ def test_hidden_positions_stay_between_visible_neighbours() -> None:
         if clean.pad_BN[0, i]:
             continue
         free = (mask[0, i] == 0).nonzero().flatten()
-        same = lambda j, i=i: 0 <= j < clean.bar_BN.shape[1] and (clean.bar_BN[0, j], clean.track_BN[0, j]) == (clean.bar_BN[0, i], clean.track_BN[0, i])  # noqa: E731
-        if same(i - 1):
+        place = list(zip(clean.track_BN[0].tolist(), clean.bar_BN[0].tolist(), strict=True))
+        if i > 0 and place[i - 1] == place[i]:
             assert int(free.min()) == int(clean.values_BNF[0, i - 1, 0])
-        if same(i + 1) and not clean.pad_BN[0, i + 1]:
+        if i + 1 < len(place) and place[i + 1] == place[i] and not clean.pad_BN[0, i + 1]:
             assert int(free.max()) == int(clean.values_BNF[0, i + 1, 0])
