@@ -21,8 +21,9 @@ HERE = Path(__file__).parent
 MAX_FILE_SIZE = "512kb"
 SWEEP_SECONDS, KEEP_SECONDS = 600, 3600  # how often old files are deleted, and how old they get
 MODEL = "model"  # the concurrency group of everything that computes: one job at a time
-# Typing bars marks them on the roll; this needs no server.
+# Typing bars marks them on the roll; this needs no server. What the roll itself wrote comes back late and must not undo a newer drag.
 MARK_BARS = """(text) => {
+  if (text && !document.querySelector('#bars')?.contains(document.activeElement)) return;
   document.querySelector('#roll .roll')?.parentElement.dispatchEvent(new CustomEvent('musediff-bars', {detail: text}));
 }"""
 # Phones grey out .mid files unless the accept list also holds MIME types, which gr.File cannot write.

@@ -72,7 +72,7 @@ def main() -> None:
     store, rng = packed.load(args.data), np.random.default_rng(3)
     args.out.mkdir(parents=True, exist_ok=True)
     for path in args.weights.iterdir():
-        shutil.copy2(path, args.out / path.name)
+        shutil.copyfile(path, args.out / path.name)
     rows = choose_priors(store, args.per_group, rng)
     priors.save(args.out / "priors.json", [replace(clip.meta(), bpm=clip.bpm) for clip in rows])
     valid = np.flatnonzero(

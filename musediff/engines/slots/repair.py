@@ -6,7 +6,7 @@ from torch import Tensor
 from musediff.engines.slots.network import Slots, SlotsNetwork
 from musediff.engines.slots.process import mask_values
 
-THRESHOLDS = (0.9, 0.7, 0.5)  # probability of being wrong that hides a field, round by round: sure ones first
+THRESHOLDS = (0.8, 0.5, 0.3, 0.2, 0.15)  # probability of being wrong that hides a field, round by round: sure ones first
 
 
 def find_wrong(network: SlotsNetwork, slots: Slots, open_BNF: Tensor, thresholds: tuple[float, ...] = THRESHOLDS) -> Tensor:
