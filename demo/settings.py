@@ -22,7 +22,7 @@ def restore(
     try:
         said = json.loads(settings or "{}")
         meta, _ = parse_meta(said["meta"])
-    except (ValueError, KeyError, TypeError, AttributeError, MuseError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MuseError):
         return {}
     chosen = said.get("sampling")
     chosen = chosen if isinstance(chosen, dict) else {}

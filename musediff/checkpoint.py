@@ -3,6 +3,7 @@
 config.json says which engine, which network and which vocabulary; a mismatch is refused before a tensor is used.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,7 +33,9 @@ def save(
             size = 0
         shards[-1][name] = tensor
         size += tensor.nbytes
-    names = [f"weights-{i + 1}-of-{len(shards)}.safetensors" for i in range(len(shards))]
+    # Names of their own: an interrupted save must leave the shards that the old config.json names.
+    tag = hashlib.sha256(b"".join(t.flatten()[:64].float().numpy().tobytes() for shard in shards for t in shard.values())).hexdigest()[:8]
+    names = [f"weights-{tag}-{i + 1}-of-{len(shards)}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
         _replace(folder / name, lambda path, shard=shard: save_file(shard, path))
     config = {
@@ -69,7 +72,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise BadCheckpoint(f"{path}: cannot be read ({error}).") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise BadCheckpoint(f"{path}: not a MuseDiff checkpoint of format {FORMAT}.")
-    missing = {"engine", "vocabulary", "network", "shards"} - set(config)
+    missing = {"engine", "vocabulary", "network", "shards", "about"} - set(config)
     if missing:
         raise BadCheckpoint(f"{path}: lacks {', '.join(sorted(missing))}.")
     return config
@@ -99,4 +102,4 @@ def load_weights(
             raise BadCheckpoint(f"{folder}: tensor {name} is missing.")
         if weights[name].shape != tensor.shape:
             raise BadCheckpoint(f"{folder}: tensor {name} has shape {tuple(weights[name].shape)}, the network needs {tuple(tensor.shape)}.")
-    return weights
+    return {name: weights[name] for name in expected}

@@ -152,7 +152,7 @@ def read_json(path: Path) -> dict[str, Any]:
         said = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise BadRequest(f"{path}: cannot be read ({error.strerror}). {advice}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequest(f"{path}: no JSON ({error}). {advice}") from error
     if not isinstance(said, dict):
         raise BadRequest(f"{path}: no JSON object. {advice}")

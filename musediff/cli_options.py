@@ -8,7 +8,7 @@ from musediff.clip import CHOICES, RANGES
 
 ANY = "any"
 TINY = "tiny"
-_BARS = re.compile(r"(\d+)(?:-(\d+))?")
+_BARS = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
 HELP = {
     "bpm": "quarters a minute",
     "audio_key": "key",

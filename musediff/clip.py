@@ -5,6 +5,7 @@ tempo in quarters per minute, chords one id (see ``chords``) per half beat of 24
 ``None`` in any field means "any": not said, free to choose.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ TICKS_PER_CHORD = 240
 TIME_SIGNATURES = ("4/4", "3/4", "6/8", "12/8")
 BAR_TICKS = {"4/4": 1920, "3/4": 1440, "6/8": 1440, "12/8": 2880}
 RHYTHMS = ("standard", "triplet")
+TRIPLET_SHARE = 0.2
 ROLES = ("main_melody", "sub_melody", "accompaniment", "bass", "pad", "riff")
 GENRES = ("newage", "cinematic", "pop", "classical", "orchestral", "rock", "ambient")
 MAX_BARS = 64
@@ -145,6 +147,18 @@ def mean_pitch_range(mean_pitch: float) -> str:
     return next(name for name, (first, _) in reversed(PITCH_RANGES.items()) if mean_pitch >= first)
 
 
+def triplet_share(onsets_ticks: Iterable[int]) -> float:
+    """Share of onsets nearer to a third of a quarter than to any 32nd; those on the beat are none. 0 without onsets."""
+    away = lambda ticks, step: min(ticks % step, -ticks % step)  # noqa: E731
+    hits = [away(t, TICKS_PER_QUARTER // 3) < away(t, TICKS_PER_QUARTER // 8) for t in onsets_ticks]
+    return sum(hits) / len(hits) if hits else 0.0
+
+
+def rhythm_of(onsets_ticks: Iterable[int], time_signature: str) -> str:
+    """The rhythm label: "triplet" from more than a fifth of triplet onsets on; compound metres are always "standard"."""
+    return "triplet" if time_signature in ("4/4", "3/4") and triplet_share(onsets_ticks) > TRIPLET_SHARE else "standard"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meta:
     """The 12 metadata of the original, each of them ``None`` for "any". Checked when made.
@@ -175,12 +189,19 @@ class Meta:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and low <= value <= high):
                 raise BadRequest(f"{name}: {value!r} is not a whole number from {low} to {high}.")
+        chords = self.chord_progression
+        if chords is not None and not (chords and all(0 <= chord <= ANY_CHORD for chord in chords)):
+            raise BadRequest(f"chord_progression: one chord id from 0 to {ANY_CHORD} per half beat is needed, and at least one.")
         if self.min_velocity is not None and self.max_velocity is not None and self.min_velocity > self.max_velocity:
             raise BadRequest(f"min_velocity {self.min_velocity} is above max_velocity {self.max_velocity}: swap them.")
 
     def but(self, other: "Meta") -> "Meta":
-        """This, with every field that ``other`` says replaced by it."""
+        """This, with every field that ``other`` says replaced by it. A velocity limit of this that contradicts one that
+        ``other`` says is forgotten."""
         said = {f.name: getattr(other, f.name) for f in fields(Meta) if getattr(other, f.name) is not None}
+        low, high = said.get("min_velocity", self.min_velocity), said.get("max_velocity", self.max_velocity)
+        if low is not None and high is not None and low > high:
+            said |= {name: None for name in ("min_velocity", "max_velocity") if name not in said}
         return replace(self, **said)
 
 

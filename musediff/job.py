@@ -38,8 +38,11 @@ class Sampling:
         )  # fmt: skip
         for name, low, high in limits:
             value = getattr(self, name)
-            if not (name == "seed" and value is None) and not low <= value <= high:
-                raise BadRequest(f"{name}: {value} is not between {low} and {high}.")
+            if name == "seed" and value is None:
+                continue
+            whole = name in ("variants", "steps", "seed")
+            if not isinstance(value, int if whole else int | float) or not low <= value <= high:
+                raise BadRequest(f"{name}: {value!r} is not a {'whole ' if whole else ''}number between {low} and {high}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +108,15 @@ class Job:
         self._stopped, self._seconds = False, 0.0
 
     def __iter__(self) -> Iterator[Progress]:
+        for state in self._states():
+            yield Progress(state.step, state.total, tuple(self._engine.finish(state)))
+
+    def _states(self) -> Iterator[State]:
         start = time.perf_counter()
-        generator = torch.Generator().manual_seed(self._request.seed)
-        self._state = self._engine.prepare(self._request, generator)
+        self._state = self._engine.prepare(self._request, torch.Generator().manual_seed(self._request.seed))
         for state in self._engine.steps(self._state):
             self._seconds = time.perf_counter() - start
-            yield Progress(state.step, state.total, tuple(self._engine.finish(state)))
+            yield state
             if self._stopped:
                 return
 
@@ -120,12 +126,8 @@ class Job:
 
     def run(self) -> Result:
         """Run to the end without looking."""
-        start = time.perf_counter()
-        self._state = self._engine.prepare(self._request, torch.Generator().manual_seed(self._request.seed))
-        for _ in self._engine.steps(self._state):
-            if self._stopped:
-                break
-        self._seconds = time.perf_counter() - start
+        for _ in self._states():
+            pass
         return self.result()
 
     def result(self) -> Result:

@@ -14,7 +14,7 @@ import numpy as np
 from musediff import priors
 from musediff.clip import BAR_TICKS, TICKS_PER_CHORD, Clip, Meta, Track
 from musediff.engines.base import FIELDS, Engine, Mode, Request
-from musediff.engines.registry import ENGINES, WEIGHTS
+from musediff.engines.registry import ENGINES, WEIGHTS, Loadable
 from musediff.errors import BadRequest
 from musediff.job import Job, Result, Sampling, Upload
 from musediff.meta_json import to_dict
@@ -22,6 +22,8 @@ from musediff.midi.analyze import analyze
 from musediff.midi.read import read
 
 MAX_TRACKS = 4
+MAX_SLOTS = 10_000  # notes and bars of all variants of one job: about a second a step on two cores
+NOTES_PER_BAR = 16  # expected at most of a track that is still empty
 SETTINGS_PREFIX = "musediff "
 ALL_FIELDS = frozenset(FIELDS)
 
@@ -40,15 +42,14 @@ class MusePipeline:
             BadCheckpoint: missing, damaged or made for another version.
             BadRequest: no such engine.
         """
-        if engine not in ENGINES:
-            raise BadRequest(f"engine {engine!r} is not known. Choose one of {', '.join(ENGINES)}.")
+        kind = _engine(engine)
         folder = WEIGHTS / engine if weights is None else Path(weights)
-        return cls(ENGINES[engine].load(folder), engine, priors.load(folder / "priors.json"))
+        return cls(kind.load(folder), engine, priors.load(folder / "priors.json"))
 
     @classmethod
     def tiny(cls, engine: str = "slots") -> "MusePipeline":
         """A small network with random weights: everything works, nothing is music. For tests."""
-        return cls(ENGINES[engine].tiny(), engine, priors.Priors())
+        return cls(_engine(engine).tiny(), engine, priors.Priors())
 
     @property
     def description(self) -> str:
@@ -110,8 +111,14 @@ class MusePipeline:
             raise BadRequest(
                 f"What may change must be some of {', '.join(FIELDS)}" + (f", not {', '.join(sorted(unknown))}." if unknown else ".")
             )
-        labelled = clip if meta is None else _relabelled(clip, meta, tracks[0] if tracks else 0)
-        return self._job("modify", meta or Meta(), labelled, _seeded(sampling or Sampling()), clip, tracks, bars, fields, strength)
+        _check_region(clip, tracks, bars)
+        asked = replace(meta or Meta(), time_signature=clip.time_signature, num_measures=clip.num_measures)
+        for name in ("time_signature", "num_measures"):
+            there, wanted = getattr(asked, name), getattr(meta, name, None)
+            if wanted not in (None, there):
+                raise BadRequest(f"{name}: a clip of {there} cannot be modified into one of {wanted}. Generate a new one.")
+        labelled = _relabelled(clip, asked, tracks[0])
+        return self._job("modify", asked, labelled, _seeded(sampling or Sampling()), clip, tracks, bars, fields, strength)
 
     def start_repair(
         self, clip: Clip, *, bars: frozenset[int] | None = None, tracks: tuple[int, ...] = (0,), sampling: Sampling | None = None
@@ -145,12 +152,19 @@ class MusePipeline:
         bars: frozenset[int] | None = None, fields: frozenset[str] = ALL_FIELDS, strength: float = 1.0,
     ) -> Job:  # fmt: skip
         _check_region(clip, tracks, bars)
+        _check_work(clip, sampling.variants)
         assert sampling.seed is not None
         request = Request(mode=mode, clip=clip, tracks=tracks, bars=bars, fields=fields, strength=strength, **asdict(sampling))
         said: dict[str, object] = {"mode": mode, "engine": self.engine_name, "meta": to_dict(asked), "sampling": asdict(sampling)}
         if mode != "generate":
             said |= {"strength": strength, "bars": None if bars is None else sorted(b + 1 for b in bars), "fields": sorted(fields)}
         return Job(self.engine, self.engine_name, request, (), json.dumps(said), source)
+
+
+def _engine(name: str) -> Loadable:
+    if name not in ENGINES:
+        raise BadRequest(f"engine {name!r} is not known. Choose one of {', '.join(ENGINES)}.")
+    return ENGINES[name]
 
 
 def _seeded(sampling: Sampling) -> Sampling:
@@ -179,8 +193,8 @@ def _checked_chords(meta: Meta) -> tuple[int, ...] | None:
 
 
 def _relabelled(clip: Clip, meta: Meta, track: int) -> Clip:
-    """The clip under other labels; metre and length are those of its notes and cannot be asked."""
-    full = clip.meta(track).but(replace(meta, time_signature=clip.time_signature, num_measures=clip.num_measures))
+    """The clip under other labels."""
+    full = clip.meta(track).but(meta)
     part = replace(
         clip.tracks[track], role=full.track_role, instrument=full.inst, pitch_range=full.pitch_range,
         min_velocity=full.min_velocity, max_velocity=full.max_velocity,
@@ -201,6 +215,17 @@ def _unlimited(clip: Clip, tracks: tuple[int, ...]) -> Clip:
     """Without the pitch range and velocity limits of the tracks to repair: wrong notes would have set them."""
     free = (replace(t, pitch_range=None, min_velocity=None, max_velocity=None) if k in tracks else t for k, t in enumerate(clip.tracks))
     return replace(clip, tracks=tuple(free))
+
+
+def _check_work(clip: Clip, variants: int) -> None:
+    """Attention grows with the square of the notes: what would take minutes a step is refused."""
+    empty = sum(not track.notes for track in clip.tracks)
+    slots = sum(len(track.notes) for track in clip.tracks) + clip.num_measures * (NOTES_PER_BAR * empty + len(clip.tracks) + 1)
+    if variants * slots > MAX_SLOTS:
+        raise BadRequest(
+            f"{variants} variant(s) of about {slots} notes and bars are more than the {MAX_SLOTS} that can be worked on at once. "
+            "Ask for fewer variants, bars or tracks."
+        )
 
 
 def _check_region(clip: Clip, tracks: tuple[int, ...], bars: frozenset[int] | None) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from musediff.chords import ANY_CHORD, transpose
-from musediff.clip import BAR_TICKS, KEY_INDEX, KEY_NAMES, TICKS_PER_CHORD, Meta, mean_pitch_range
+from musediff.chords import ANY_CHORD, pitch_classes, transpose
+from musediff.clip import BAR_TICKS, KEY_INDEX, KEY_NAMES, MAX_BARS, TICKS_PER_CHORD, Meta, mean_pitch_range
 from musediff.errors import BadCheckpoint
+from musediff.midi.harmony import infer_key
 
 # How much agreement in a field counts. Metre and mode must agree where they decide whether the chords fit.
 _WEIGHT = {"time_signature": 1000, "track_role": 400, "inst": 200, "genre": 60, "rhythm": 40, "pitch_range": 30, "num_measures": 20}
@@ -28,6 +29,8 @@ class Priors:
 
     def complete(self, asked: Meta, rng: np.random.Generator) -> Meta:
         """``asked`` with every open field filled in; fields that were asked stay."""
+        if asked.chord_progression is not None:
+            asked = _with_length(asked)
         row = self._like(asked, rng)
         if asked.audio_key is not None and row.audio_key is not None:
             row = _moved(row, KEY_INDEX[asked.audio_key])
@@ -35,10 +38,7 @@ class Priors:
         chords = asked.chord_progression
         if chords is None and row.chord_progression is not None and row.time_signature == full.time_signature:
             chords = _tiled(row.chord_progression, full)
-        low, high = full.min_velocity, full.max_velocity
-        if low is not None and high is not None and low > high:  # one side asked, the other from the row
-            low, high = (low, None) if asked.min_velocity is not None else (None, high)
-        return replace(full, chord_progression=chords, min_velocity=low, max_velocity=high)
+        return replace(full, chord_progression=chords)
 
     def _like(self, asked: Meta, rng: np.random.Generator) -> Meta:
         if not self.rows:
@@ -51,6 +51,20 @@ DEFAULT = Meta(
     bpm=100, audio_key="cmajor", time_signature="4/4", num_measures=8, track_role="main_melody", inst="acoustic_piano",
     pitch_range=mean_pitch_range(72), rhythm="standard", min_velocity=60, max_velocity=100,
 )  # fmt: skip
+
+
+def _with_length(asked: Meta) -> Meta:
+    """Chords that were asked decide metre (4/4) and bars that were not. The key of another clip would not suit them:
+    it is the one whose scale holds most of their notes."""
+    assert asked.chord_progression is not None
+    meter = asked.time_signature or "4/4"
+    per_bar = BAR_TICKS[meter] // TICKS_PER_CHORD
+    bars = asked.num_measures or min(MAX_BARS, max(1, len(asked.chord_progression) // per_bar))
+    weights = np.zeros(12)
+    for chord in asked.chord_progression:
+        weights[list(pitch_classes(chord))] += 1
+    key = asked.audio_key or (KEY_NAMES[infer_key(weights)[0]] if weights.any() else None)
+    return replace(asked, time_signature=meter, num_measures=bars, audio_key=key)
 
 
 def _agreement(asked: Meta, row: Meta) -> int:

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "musediff.data": REQUEST | {"musediff.midi", "musediff.data.store"},
     "musediff.checkpoint": {"musediff.errors"},
     "musediff.engines": CORE | {"musediff.data.store", "musediff.checkpoint"},
-    "musediff.priors": CORE,
+    "musediff.priors": CORE | {"musediff.midi"},
     "musediff.job": CORE | {"musediff.engines", "musediff.midi"},
     "musediff.pipeline": REQUEST
     | {"musediff.engines", "musediff.job", "musediff.priors", "musediff.meta_json", "musediff.midi", "musediff.metrics"},

@@ -1,6 +1,7 @@
 """Weights on disk: what is written comes back, and every kind of damage is refused with the name of what is wrong."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,16 @@ import torch
 from musediff import checkpoint
 from musediff.engines.slots import vocab
 from musediff.engines.slots.engine import SlotsEngine
+from musediff.engines.slots.network import NetworkConfig
 from musediff.errors import BadCheckpoint
+
+SETTINGS = asdict(NetworkConfig.tiny())
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     engine = SlotsEngine.tiny()
-    checkpoint.save(tmp_path / "w", "slots", engine.settings(), vocab.fingerprint(), engine.network.state_dict(), {"step": 3})
+    checkpoint.save(tmp_path / "w", "slots", SETTINGS, vocab.fingerprint(), engine.network.state_dict(), {"step": 3})
     return tmp_path / "w"
 
 
@@ -33,7 +37,7 @@ def test_shards_stay_small_and_old_ones_go(tmp_path: Path) -> None:
     assert len(shards) == 4
     assert max(path.stat().st_size for path in shards) < 10_000_000
     checkpoint.save(tmp_path, "slots", {}, "x", {"t0": torch.zeros(3)}, {})
-    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["weights-1-of-1.safetensors"]
+    assert [path.name for path in tmp_path.glob("*.safetensors")] == json.loads((tmp_path / "config.json").read_text())["shards"]
 
 
 def edit(folder: Path, **changes: object) -> None:
@@ -56,9 +60,9 @@ def damage(folder: Path, what: str) -> None:
     elif what == "unknown setting":
         edit(folder, network={"depth": 3})
     elif what == "other size":
-        edit(folder, network=SlotsEngine.tiny().settings() | {"width": 64})
+        edit(folder, network=SETTINGS | {"width": 64})
     elif what == "more layers":
-        edit(folder, network=SlotsEngine.tiny().settings() | {"layers": 3})
+        edit(folder, network=SETTINGS | {"layers": 3})
     elif what == "shard gone":
         shard.unlink()
     elif what == "shard cut":

@@ -13,7 +13,7 @@ from musediff.chords import ANY_CHORD, CHORD_NAMES, chord_id, pitch_classes, tra
 from musediff.clip import Note
 from musediff.data import pop909
 from musediff.data.parts import bass_line, pad_notes
-from musediff.data.quantise import is_triplet_beat, is_triplet_note, rhythm, to_grid, top_line, without_overlaps
+from musediff.data.quantise import is_triplet_beat, to_grid, top_line, without_overlaps
 from musediff.data.song import Bar, Song
 from musediff.data.source import Item
 from musediff.data.store import TRAIN, VALID
@@ -58,8 +58,6 @@ def test_triplets_are_recognised_beat_by_beat() -> None:
     assert is_triplet_beat(swung) and not is_triplet_beat(straight)
     notes = [Note(onset, 60 + i, 100, 80) for i, onset in enumerate([*swung, *(480 + t for t in straight)])]
     assert [n.onset_ticks for n in to_grid(notes)] == [0, 160, 320, 480, 600, 720]
-    assert rhythm(to_grid(notes), "4/4") == "triplet" and rhythm(to_grid(notes), "6/8") == "standard"
-    assert rhythm(to_grid(notes)[3:], "4/4") == "standard"
 
 
 def test_doubles_merge_and_small_gaps_close() -> None:
@@ -182,7 +180,3 @@ def test_missing_annotations_are_reported(tmp_path: Path) -> None:
     (tmp_path / "pop909").mkdir()
     with pytest.raises(BadData, match="pop909_derived"):
         pop909.items(tmp_path / "pop909")
-
-
-def test_triplet_notes() -> None:
-    assert is_triplet_note(Note(160, 60, 60, 80)) and not is_triplet_note(Note(360, 60, 60, 80))

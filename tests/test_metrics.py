@@ -43,17 +43,6 @@ def test_every_key_has_seven_tones_with_its_tonic(key: str) -> None:
     assert KEY_INDEX[key] % 12 in control.scale_of(key)
 
 
-def test_triplets() -> None:
-    def onsets(ticks: list[int]) -> list[Note]:
-        return [Note(t, 60, 60, 64) for t in ticks]
-
-    assert control.triplet_share(onsets([0, 160, 320, 480, 640, 800])) == pytest.approx(4 / 6)
-    assert control.triplet_share(onsets([0, 60, 120, 180, 240, 300, 360, 420, 480])) == 0
-    assert control.rhythm_of(onsets([0, 160, 320]), "4/4") == "triplet"
-    assert control.rhythm_of(onsets([0, 160, 320]), "6/8") == "standard"
-    assert control.rhythm_of(onsets([0, 120, 240, 480, 600, 160]), "3/4") == "standard"
-
-
 def test_asked_versus_got() -> None:
     clip = scale_clip()
     meta = Meta(

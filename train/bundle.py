@@ -55,7 +55,7 @@ def calibrate(engine: SlotsEngine, clips: list[Clip]) -> list[tuple[float, float
             )
         )
     rising = np.maximum.accumulate(changed)
-    pairs = [(round(float(c), 4), share) for c, share in zip(rising, SHARES, strict=True)]
+    pairs = [(0.0, 0.0), *((round(float(c), 4), share) for c, share in zip(rising, SHARES, strict=True) if c > 0)]
     return [*[pair for pair, after in pairwise(pairs) if pair[0] < after[0] and pair[0] < 1], (1.0, 1.0)]
 
 

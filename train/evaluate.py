@@ -85,7 +85,7 @@ def describe(clips: Sequence[Clip], asked: Sequence[Clip]) -> dict[str, float]:
             np.mean([velocity_control(c.tracks[0].notes, m.min_velocity, m.max_velocity) == 1 for c, m in with_notes])
         ),
         "pitch_inside": float(np.mean([pitch_control(c.tracks[0].notes, m.pitch_range) for c, m in with_notes if m.pitch_range])),
-        "chord_tones": float(np.mean([chord_tone_ratio(c.tracks[0].notes, c) for c in chorded])),
+        "chord_tones": float(np.nanmean([chord_tone_ratio(c.tracks[0].notes, c) for c in chorded])),
         "notes": float(np.mean([len(c.tracks[0].notes) for c in clips])),
     }
 

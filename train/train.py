@@ -11,6 +11,7 @@ import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, TextIO
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")  # must precede torch: 5x faster beside other processes
 
@@ -26,19 +27,7 @@ from musediff.engines.slots.network import Slots, SlotsNetwork
 from musediff.engines.slots.process import drop_conditions, noise
 from train.recipes import RECIPES, Recipe
 
-
-class Prepared:
-    """Draws finished batches."""
-
-    def __init__(self, source: ClipSource, recipe: Recipe, device: str, rng: np.random.Generator, generator: torch.Generator) -> None:
-        self.source, self.recipe, self.device, self.rng, self.generator = source, recipe, device, rng, generator
-
-        self.clips = source.batches(rng, recipe.tokens)
-
-    def next(self) -> Slots:
-        slots = collate(next(self.clips), self.rng, augment=True).to(self.device)
-        drop_conditions(slots, self.generator)
-        return slots
+LOG_EVERY = 50
 
 
 def optimisers(network: SlotsNetwork, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -78,92 +67,120 @@ def evaluate(network: SlotsNetwork, source: ClipSource, device: str, batches: in
     return sums
 
 
-def save_state(
-    out: Path, network: SlotsNetwork, ema: dict[str, torch.Tensor], opts: list, step: int, seconds: float, recipe: Recipe, valid: dict
-) -> None:
-    """Everything to go on from (state.pt, atomic) and the EMA weights as they would be shipped."""
-    state = {"network": network.state_dict(), "ema": ema, "optimisers": [o.state_dict() for o in opts], "step": step, "seconds": seconds}
-    torch.save(state, out / "state.pt.part")
-    (out / "state.pt.part").replace(out / "state.pt")
-    about = {"recipe": asdict(recipe), "step": step, "minutes": round(seconds / 60, 1), "valid": valid}
-    checkpoint.save(out / "weights", "slots", asdict(recipe.network), vocab.fingerprint(), ema, about)
+class Run:
+    """A run with everything that has to survive it: network, EMA, optimisers, step and the time spent."""
+
+    def __init__(self, recipe: Recipe, out: Path, device: str) -> None:
+        self.recipe, self.out, self.device = recipe, out, device
+        self.network = SlotsNetwork(recipe.network).to(device).train()
+        self.shadow = SlotsNetwork(recipe.network).to(device)  # evaluates the EMA
+        self.ema = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self.opts = optimisers(self.network, recipe)
+        self.step, self.before, self.start = 0, 0.0, time.monotonic()
+        out.mkdir(parents=True, exist_ok=True)
+        if (out / "state.pt").exists():
+            self._resume(torch.load(out / "state.pt", map_location=device, weights_only=True))
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.ema, self.step, self.before = state["ema"], state["step"], state["seconds"]
+        for opt, saved in zip(self.opts, state["optimisers"], strict=True):
+            opt.load_state_dict(saved)
+
+    @property
+    def seconds(self) -> float:
+        """Spent so far, earlier parts of the run included."""
+        return self.before + time.monotonic() - self.start
+
+    @property
+    def done(self) -> float:
+        """Share of the run, by steps or by time, whichever is nearer to its end."""
+        return max(self.step / self.recipe.steps, self.seconds / 60 / self.recipe.minutes)
+
+    def save(self, valid: dict[str, float]) -> None:
+        """Everything to go on from (state.pt, atomic) and the EMA weights as they would be shipped."""
+        optimisers = [o.state_dict() for o in self.opts]
+        state = {
+            "network": self.network.state_dict(),
+            "ema": self.ema,
+            "optimisers": optimisers,
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        torch.save(state, self.out / "state.pt.part")
+        (self.out / "state.pt.part").replace(self.out / "state.pt")
+        about = {"recipe": asdict(self.recipe), "step": self.step, "minutes": round(self.seconds / 60, 1), "valid": valid}
+        checkpoint.save(self.out / "weights", "slots", asdict(self.recipe.network), vocab.fingerprint(), self.ema, about)
+
+    def update(self) -> float:
+        """Clip the gradient, step, move the EMA. Returns the norm of the gradient."""
+        share = rate(self.recipe, self.step, self.done)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip))
+        if not math.isfinite(norm):
+            raise SystemExit(f"step {self.step}: the gradient is not finite; the last state is in {self.out}")
+        for opt in self.opts:
+            base = self.recipe.muon_rate if isinstance(opt, torch.optim.Muon) else self.recipe.learning_rate
+            for group in opt.param_groups:
+                group["lr"] = base * share
+            opt.step()
+            opt.zero_grad(set_to_none=True)
+        decay = min(self.recipe.ema, (self.step + 1) / (self.step + 10))
+        current = self.network.state_dict()
+        torch._foreach_lerp_([self.ema[name] for name in current], list(current.values()), 1 - decay)
+        self.step += 1
+        return norm
 
 
-def train(recipe: Recipe, data: Path, out: Path, device: str, resume: bool = True) -> dict[str, float]:
-    """Run a recipe to its end; returns the last held-out losses."""
+def train(recipe: Recipe, data: Path, out: Path, device: str) -> dict[str, float]:
+    """Run a recipe to its end, going on from the state in ``out`` if there is one; returns the last held-out losses."""
     torch.manual_seed(recipe.seed)
     store = packed.load(data)
     source = ClipSource(store, packed.TRAIN, recipe.corpus_weight, recipe.tracks_share)
     held_out = ClipSource(store, packed.VALID, recipe.corpus_weight, recipe.tracks_share)
-    network = SlotsNetwork(recipe.network).to(device).train()
-    ema = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    opts = optimisers(network, recipe)
-    step, before = 0, 0.0
-    out.mkdir(parents=True, exist_ok=True)
-    if resume and (out / "state.pt").exists():
-        state = torch.load(out / "state.pt", map_location=device, weights_only=True)
-        network.load_state_dict(state["network"])
-        ema, step, before = state["ema"], state["step"], state["seconds"]
-        for opt, saved in zip(opts, state["optimisers"], strict=True):
-            opt.load_state_dict(saved)
-    make = Prepared(
-        source, recipe, device, np.random.default_rng(recipe.seed + step), torch.Generator(device).manual_seed(recipe.seed + step)
-    )
-    shadow = SlotsNetwork(recipe.network).to(device)
-    print(
-        f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {len(source.rows)} clips, {len(held_out.rows)} held out",
-        flush=True,
-    )
-    log = (out / "metrics.jsonl").open("a")
-    start, valid, window = time.monotonic(), {}, []
-    while True:
-        seconds = before + time.monotonic() - start
-        done = max(step / recipe.steps, seconds / 60 / recipe.minutes)
-        finished = done >= 1
-        if finished or (step and step % recipe.evaluate_every == 0):
-            shadow.load_state_dict(ema)
-            valid = evaluate(shadow, held_out, device)
-            save_state(out, network, ema, opts, step, seconds, recipe, valid)
-            line = {"step": step, "minutes": round(seconds / 60, 2), "valid": {k: round(v, 4) for k, v in valid.items()}}
-            print(json.dumps(line), flush=True)
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            if finished:
-                return valid
-        for opt in opts:
-            base = recipe.muon_rate if isinstance(opt, torch.optim.Muon) else recipe.learning_rate
-            for group in opt.param_groups:
-                group["lr"] = base * rate(recipe, step, done)
-        slots = make.next()
-        with torch.autocast(device, torch.bfloat16):
-            losses = note_losses(network, noise(slots, make.generator), make.generator)
-        losses.total.backward()
-        counts = None
-        if step % recipe.count_every == 0:
+    run = Run(recipe, out, device)
+    rng, generator = np.random.default_rng(recipe.seed + run.step), torch.Generator(device).manual_seed(recipe.seed + run.step)
+    batches = source.batches(rng, recipe.tokens)
+
+    def draw() -> Slots:
+        slots = collate(next(batches), rng, augment=True).to(device)
+        drop_conditions(slots, generator)
+        return slots
+
+    size = sum(p.numel() for p in run.network.parameters()) / 1e6
+    print(f"{size:.2f} M parameters, {len(source.rows)} clips, {len(held_out.rows)} held out", flush=True)
+    window: list[list[float]] = []
+    with (out / "metrics.jsonl").open("a") as log:
+        while True:
+            finished = run.done >= 1
+            if finished or (run.step and run.step % recipe.evaluate_every == 0):
+                run.shadow.load_state_dict(run.ema)
+                valid = evaluate(run.shadow, held_out, device)
+                run.save(valid)
+                report(log, run, {"valid": {name: round(value, 4) for name, value in valid.items()}})
+                if finished:
+                    return valid
+            slots = draw()
             with torch.autocast(device, torch.bfloat16):
-                counts = count_loss(network, make.next(), make.generator)
-            counts.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-        if not torch.isfinite(norm):
-            raise SystemExit(f"step {step}: the gradient is not finite")
-        for opt in opts:
-            opt.step()
-            opt.zero_grad(set_to_none=True)
-        decay = min(recipe.ema, (step + 1) / (step + 10))
-        with torch.no_grad():
-            names = [n for n, v in network.state_dict().items()]
-            current = network.state_dict()
-            torch._foreach_lerp_([ema[n] for n in names], [current[n] for n in names], 1 - decay)
-        window.append([float(x) for x in losses.fields] + [float(losses.judge), float(norm)])
-        step += 1
-        if step % 50 == 0:
-            means = np.mean(window, 0)
-            window = []
-            parts = {**dict(zip((*vocab.FIELDS, "judge", "norm"), means.round(3).tolist(), strict=True))}
-            line = {"step": step, "minutes": round((before + time.monotonic() - start) / 60, 2), **parts}
-            line["count"] = round(float(counts.detach()), 3) if counts is not None else None
-            print(json.dumps(line), flush=True)
-            log.write(json.dumps(line) + "\n")
+                losses = note_losses(run.network, noise(slots, generator), generator)
+            losses.total.backward()
+            counts = float("nan")
+            if run.step % recipe.count_every == 0:
+                with torch.autocast(device, torch.bfloat16):
+                    loss = count_loss(run.network, draw(), generator)
+                loss.backward()
+                counts = float(loss.detach())
+            window.append([*map(float, losses.fields), float(losses.judge), run.update(), counts])
+            if run.step % LOG_EVERY == 0:
+                report(log, run, dict(zip((*vocab.FIELDS, "judge", "norm", "count"), np.nanmean(window, 0).round(3).tolist(), strict=True)))
+                window = []
+
+
+def report(log: TextIO, run: Run, values: dict[str, Any]) -> None:
+    """One line on the screen and in metrics.jsonl."""
+    line = json.dumps({"step": run.step, "minutes": round(run.seconds / 60, 2), **values})
+    print(line, flush=True)
+    log.write(line + "\n")
+    log.flush()
 
 
 def main(arguments: list[str] | None = None) -> None:

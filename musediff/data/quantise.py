@@ -15,7 +15,6 @@ DURATION_TICKS = 60  # durations are whole 32nds
 EARLY_TICKS = 30  # a note this much before a beat belongs to it
 TRIPLET_NEAR_TICKS = 20  # a triplet beat has a note this near to a third of the beat ...
 SIXTEENTH_FAR_TICKS = 15  # ... and farther than this from any sixteenth
-TRIPLET_SHARE = 0.2  # with more triplet notes than this the rhythm of a clip is "triplet"
 MIN_VELOCITY, MAX_VELOCITY = 2, 127
 
 
@@ -76,15 +75,3 @@ def top_line(notes: Sequence[Note], gap_ticks: int = DURATION_TICKS) -> list[Not
         if line[i].duration_ticks + gap_ticks >= room:
             line[i] = line[i]._replace(duration_ticks=room)
     return line
-
-
-def is_triplet_note(note: Note) -> bool:
-    """Whether an onset lies on a third of a beat."""
-    return note.onset_ticks % SIXTEENTH_TICKS != 0
-
-
-def rhythm(notes: Sequence[Note], meter: str) -> str:
-    """The word "triplet" for a clip with more than a fifth of triplet notes; else, and in compound metres, "standard"."""
-    if meter in ("6/8", "12/8") or not notes:
-        return "standard"
-    return "triplet" if sum(map(is_triplet_note, notes)) > TRIPLET_SHARE * len(notes) else "standard"

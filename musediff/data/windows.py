@@ -4,8 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from musediff.clip import BAR_TICKS, Note
-from musediff.data.quantise import rhythm
+from musediff.clip import BAR_TICKS, Note, rhythm_of
 from musediff.data.song import Bar, ClipRow, Song
 
 LENGTHS = (4, 8, 16)
@@ -76,4 +75,4 @@ def add_clips(song: Song, track: int, role: str, places: Iterable[tuple[int, int
         if reason is not None:
             song.dropped[f"{role}: {reason}"] += 1
             continue
-        song.clips.append(ClipRow(track, bar, length, role, rhythm(inside, meter)))
+        song.clips.append(ClipRow(track, bar, length, role, rhythm_of((n.onset_ticks for n in inside), meter)))

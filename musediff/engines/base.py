@@ -8,7 +8,7 @@ import torch
 
 from musediff.clip import Clip
 
-Mode = Literal["generate", "modify", "infill", "repair"]
+Mode = Literal["generate", "modify", "repair"]
 FIELDS = ("rhythm", "pitch", "dynamics")
 
 

@@ -1,8 +1,23 @@
 """Engines by name, and where their bundled weights lie. The only place that knows all of them."""
 
 from pathlib import Path
+from typing import Protocol
 
+from musediff.engines.base import Engine
 from musediff.engines.slots.engine import SlotsEngine
 
-ENGINES = {"slots": SlotsEngine}
+
+class Loadable(Protocol):
+    """How an engine comes to be."""
+
+    def load(self, folder: Path) -> Engine:
+        """From a checkpoint folder; raises BadCheckpoint."""
+        ...
+
+    def tiny(self) -> Engine:
+        """With few random weights, for tests."""
+        ...
+
+
+ENGINES: dict[str, Loadable] = {"slots": SlotsEngine}
 WEIGHTS = Path(__file__).parents[2] / "assets" / "weights"

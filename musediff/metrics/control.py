@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from musediff.chords import ANY_CHORD, NO_CHORD, pitch_classes
-from musediff.clip import KEY_INDEX, Clip, Meta, Note, mean_pitch_range
+from musediff.clip import KEY_INDEX, Clip, Meta, Note, mean_pitch_range, rhythm_of
 
 MAJOR_SCALE = frozenset({0, 2, 4, 5, 7, 9, 11})
 MINOR_SCALE = frozenset({0, 2, 3, 5, 7, 8, 10})  # natural minor
-TRIPLET_SHARE = 0.2  # with more notes than this on thirds of a beat the rhythm is "triplet", as in the training labels
 IN_HARMONY_SHARE = 0.9  # from here on key and chords count as met
-_THIRD_TICKS, _THIRTY_SECOND_TICKS = 160, 60
 
 
 class Row(NamedTuple):
@@ -65,17 +63,6 @@ def density(notes: Sequence[Note], num_measures: int) -> float:
     return len(notes) / num_measures
 
 
-def triplet_share(notes: Sequence[Note]) -> float:
-    """Share of notes nearer to a third of a beat than to any 32nd. The note on the beat is none."""
-    return _share([_distance(n.onset_ticks, _THIRD_TICKS) < _distance(n.onset_ticks, _THIRTY_SECOND_TICKS) for n in notes])
-
-
-def rhythm_of(notes: Sequence[Note], time_signature: str) -> str:
-    """ "triplet" or "standard"; compound metres are always "standard"."""
-    simple = time_signature in ("4/4", "3/4")
-    return "triplet" if simple and notes and triplet_share(notes) > TRIPLET_SHARE else "standard"
-
-
 def bars_exact(clip: Clip, num_measures: int) -> bool:
     """Whether the clip has that many bars and every note starts inside them."""
     return clip.num_measures == num_measures and all(0 <= n.onset_ticks < clip.end_ticks for t in clip.tracks for n in t.notes)
@@ -92,7 +79,7 @@ def asked_vs_got(meta: Meta, clip: Clip, track: int = 0) -> tuple[Row, ...]:
     part, notes = clip.tracks[track], clip.tracks[track].notes
     heard = mean_pitch_range(mean_pitch(notes)) if notes else None
     soft, loud = (min(n.velocity for n in notes), max(n.velocity for n in notes)) if notes else (None, None)
-    rhythm = rhythm_of(notes, clip.time_signature) if notes else None
+    rhythm = rhythm_of((n.onset_ticks for n in notes), clip.time_signature) if notes else None
     rows = [
         _row("bpm", meta.bpm, clip.bpm, clip.bpm == meta.bpm),
         _key_row(meta, clip, notes),
@@ -135,8 +122,3 @@ def _chord_row(meta: Meta, clip: Clip, notes: Sequence[Note]) -> Row:
 
 def _share(hits: Sequence[bool]) -> float:
     return sum(hits) / len(hits) if hits else math.nan
-
-
-def _distance(ticks: int, step: int) -> int:
-    """From the nearest multiple of ``step``."""
-    return min(ticks % step, -ticks % step)

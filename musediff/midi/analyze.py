@@ -7,7 +7,7 @@ was: bars counted from its beginning to its end mark, chords from its markers, k
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from musediff.clip import KEY_NAMES, MAX_BARS, Clip, Note, Track, mean_pitch_range
+from musediff.clip import KEY_NAMES, MAX_BARS, Clip, Note, Track, mean_pitch_range, rhythm_of
 from musediff.errors import BadMidi, BadRequest
 from musediff.midi.grid import Grid, bar_grid
 from musediff.midi.instruments import instrument_of, is_exact
@@ -15,7 +15,7 @@ from musediff.midi.labels import chords_of, key_of
 from musediff.midi.perform import count
 from musediff.midi.roles import roles
 from musediff.midi.score import Score, is_own
-from musediff.midi.timing import off_grid_share, rhythm, typical_bpm
+from musediff.midi.timing import off_grid_share, typical_bpm
 
 EARLY_TICKS = 30  # a note this much before a bar line is meant for the bar
 HANGING_SHARE = 8  # a last note may hang over the bar line by an eighth of a bar without adding a bar
@@ -86,8 +86,8 @@ def analyze(
     grid = bar_grid(score)
     found = roles(score.tracks, grid.bar_ticks)
     chosen, notes = _choose(score, found, tracks)
-    chosen, notes = _accompanied(score, found, chosen, notes, companions)
     window, said_window = _window(score, chosen, grid, first_bar, min(max_bars, MAX_BARS))
+    chosen, notes = _accompanied(score, found, chosen, notes, companions)
     bpm, said_bpm = typical_bpm(score.tempos, window.start_ticks, window.end_ticks)
     sounding = [n for track in score.tracks if not track.is_drum for n in window.cut(track.notes)]
     key, said_key = key_of(score, sounding, window.start_ticks)
@@ -95,7 +95,7 @@ def analyze(
     onsets = [n.onset_ticks for part in parts for n in part.notes]
     clip = Clip(
         num_measures=window.num_measures, tracks=parts, time_signature=grid.time_signature, bpm=bpm,
-        key=None if key is None else KEY_NAMES[key], rhythm=rhythm(onsets, grid.time_signature),
+        key=None if key is None else KEY_NAMES[key], rhythm=rhythm_of(onsets, grid.time_signature),
         chords=chords_of(score, sounding, grid, window.start_ticks, window.num_measures, key),
     )  # fmt: skip
     notes = [*notes, *grid.notes, *said_window, *said_bpm, *said_key, *_said_instruments(score, chosen)]

@@ -9,8 +9,6 @@ from musediff.clip import MAX_BPM, MIN_BPM, TICKS_PER_QUARTER
 DEFAULT_BPM = 120  # what the MIDI standard says for a file without tempo
 SAME_TEMPO = 0.03
 SIXTEENTH_TICKS, TRIPLET_TICKS = 120, 160
-NEAR_TRIPLET_TICKS, FAR_FROM_SIXTEENTH_TICKS = 20, 15  # a triplet note, as the training data counts them
-TRIPLET_SHARE = 0.2
 OFF_GRID_TICKS = 20
 
 
@@ -34,15 +32,6 @@ def typical_bpm(tempos: Sequence[tuple[int, float]], start_ticks: int, end_ticks
     elif abs(middle - bpm) > 0.05:
         notes.append(f"The tempo of {middle:.2f} bpm is rounded to {bpm}.")
     return bpm, notes
-
-
-def rhythm(onsets: Sequence[int], time_signature: str) -> str:
-    """Triplet if more than a fifth of the onsets lie on thirds of a quarter; compound metres are always standard."""
-    if time_signature in ("6/8", "12/8") or not onsets:
-        return "standard"
-    place = np.asarray(onsets)
-    is_triplet = (_distance(place, TRIPLET_TICKS) <= NEAR_TRIPLET_TICKS) & (_distance(place, SIXTEENTH_TICKS) > FAR_FROM_SIXTEENTH_TICKS)
-    return "triplet" if is_triplet.mean() > TRIPLET_SHARE else "standard"
 
 
 def off_grid_share(onsets: Sequence[int]) -> float:

@@ -135,6 +135,40 @@ def test_iterating_and_running_give_the_same(pipeline: MusePipeline) -> None:
     assert job.result().clips == pipeline.generate(Meta(num_measures=2), Sampling(seed=9, steps=4)).clips
 
 
+def test_a_track_made_anew_goes_where_it_is_asked_to(pipeline: MusePipeline) -> None:
+    made = pipeline.modify(make_clip(1), 1.0, meta=Meta(pitch_range="low"), sampling=Sampling(seed=1, steps=4)).clips[0]
+    pitches = np.array([n.pitch for n in made.tracks[0].notes])
+    assert octave_shift(pitches, "low") == 0  # nearer is not possible
+    assert made.tracks[0].pitch_range == "low"
+
+
+def test_changed_notes_do_not_collide_and_the_file_holds_what_is_shown(pipeline: MusePipeline) -> None:
+    clip = make_clip(6, bars=8, per_bar=12)
+    for fields in (frozenset({"pitch"}), frozenset({"rhythm", "pitch", "dynamics"})):
+        made = pipeline.modify(clip, 0.9, fields=fields, sampling=Sampling(seed=4, steps=3)).clips[0]
+        changed = set(made.tracks[0].notes) - set(clip.tracks[0].notes)
+        places = [n[:2] for n in made.tracks[0].notes]
+        assert changed
+        assert all(places.count(n[:2]) == 1 for n in changed)
+
+
+def test_a_bar_that_is_drawn_empty_is_empty(pipeline: MusePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "musediff.engines.slots.engine.sample_counts", lambda network, slots, hidden, bias, generator: slots.counts_BRK * ~hidden
+    )
+    clip = make_clip(0)
+    made = pipeline.modify(clip, 1.0, bars=frozenset({2}), sampling=Sampling(seed=1, steps=2)).clips[0]
+    assert made.tracks[0].notes == tuple(n for n in clip.tracks[0].notes if n.onset_ticks // clip.bar_ticks != 2)
+
+
+def test_exact_doubles_outside_the_region_stay(pipeline: MusePipeline) -> None:
+    clip = make_clip(0)
+    doubled = replace(clip, tracks=(replace(clip.tracks[0], notes=tuple(sorted(clip.tracks[0].notes * 2))),))
+    made = pipeline.modify(doubled, 1.0, bars=frozenset({0}), sampling=Sampling(seed=1, steps=2)).clips[0]
+    outside = lambda c: [n for n in c.tracks[0].notes if n.onset_ticks >= c.bar_ticks]  # noqa: E731
+    assert outside(made) == outside(doubled)
+
+
 @pytest.mark.parametrize("pitch_range", sorted(PITCH_RANGES))
 def test_a_new_track_is_moved_by_octaves_into_its_range(pitch_range: str) -> None:
     pitches = np.array([60, 64, 67, 72, 71])
@@ -152,6 +186,13 @@ def test_a_new_track_is_moved_by_octaves_into_its_range(pitch_range: str) -> Non
         (lambda p, c: p.start_modify(c, 0.5, fields=frozenset({"colour"})), "colour"),
         (lambda p, c: p.start_generate(Meta(num_measures=4, time_signature="4/4", chord_progression=(0,) * 8)), "half beats"),
         (lambda p, c: Sampling(steps=0), "steps"),
+        (lambda p, c: Sampling(variants=2.0), "whole"),
+        (lambda p, c: p.start_modify(c, 0.5, meta=Meta(num_measures=16)), "num_measures"),
+        (lambda p, c: p.start_modify(c, 0.5, meta=Meta(time_signature="3/4")), "time_signature"),
+        (
+            lambda p, c: p.start_generate(Meta(num_measures=64), Sampling(variants=8), context=make_clip(0, 64, tracks=2, per_bar=30)),
+            "fewer",
+        ),
         (lambda p, c: MusePipeline.load(engine="nothing"), "slots"),
     ],
 )

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from musediff.clip import Track
 from musediff.engines.slots import layout, vocab
-from musediff.engines.slots.network import Hidden, Slots
+from musediff.engines.slots.losses import count_loss
+from musediff.engines.slots.network import Hidden, NetworkConfig, Slots, SlotsNetwork
 from musediff.engines.slots.process import noise
 from musediff.engines.slots.sampler import FieldSampler, Noise, between_neighbours, denoise, draw_classes, nucleus, sample_counts, spread
 from tests.slots.conftest import make_clip
@@ -98,6 +99,14 @@ def test_draws_follow_the_probabilities() -> None:
     assert torch.allclose(share, torch.tensor([0.5, 0.3, 0.15, 0.05]), atol=0.01)
     kept = nucleus(logits[:1], 0.6) > -1e8
     assert kept.tolist() == [[True, True, False, False]]
+
+
+def test_a_batch_without_hidden_counts_has_a_loss_of_zero() -> None:
+    clean, _ = slots_of(2, variants=1)
+    network = SlotsNetwork(NetworkConfig.tiny())
+    losses = [float(count_loss(network, clean, torch.Generator().manual_seed(seed)).detach()) for seed in range(40)]
+    assert all(np.isfinite(losses))
+    assert min(losses) == 0
 
 
 def test_refilled_bars_have_the_drawn_counts() -> None:

@@ -16,7 +16,6 @@ from musediff.data.store import UNKNOWN, Store
 from musediff.engines.slots import vocab
 from musediff.engines.slots.network import Slots
 
-NO_KEY = 0  # "any" of every condition
 RIFF_SHARE = 0.5
 
 

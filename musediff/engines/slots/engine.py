@@ -1,7 +1,7 @@
 """The slots engine: masked discrete diffusion over note slots, behind the interface of ``engines.base``."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,6 @@ class SlotsState:
     step: int = 0
     slots: Slots | None = None
     noise: Noise | None = None
-    wrong: list[np.ndarray] = field(default_factory=list)  # repair: per variant (N, 4) fields that were judged wrong
 
 
 class SlotsEngine:
@@ -62,7 +61,10 @@ class SlotsEngine:
         except TypeError as error:
             raise BadCheckpoint(f"{folder / 'config.json'}: unknown network setting ({error}).") from error
         network.load_state_dict(checkpoint.load_weights(folder, config, vocab.fingerprint(), network.state_dict()))
-        calibration = tuple((float(a), float(b)) for a, b in config["about"].get("calibration", ((0, 0), (1, 1))))
+        try:
+            calibration = tuple((float(a), float(b)) for a, b in config["about"].get("calibration", ((0, 0), (1, 1))))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise BadCheckpoint(f"{folder / 'config.json'}: the calibration is no list of pairs ({error}).") from error
         return cls(network.to(dtype), calibration)
 
     @classmethod
@@ -74,9 +76,6 @@ class SlotsEngine:
     @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.network.parameters())
-
-    def settings(self) -> dict[str, object]:
-        return asdict(self.network.config)
 
     def prepare(self, request: Request, generator: torch.Generator) -> SlotsState:
         """Hide what the mode and the strength ask for. Which bars get a new number of notes is decided here, the number in ``steps``."""
@@ -91,6 +90,8 @@ class SlotsEngine:
             if request.mode != "repair":
                 share = self._share(request)
                 row.hidden = row.open & (rng.random(len(row.bar)) < share)[:, None]
+                if share == 1:  # nothing of the source is to be left: what is wholly hidden is a new note
+                    row.source = np.where(row.hidden.all(1), layout.NEW, row.source)
                 if fields.all():
                     again = inside & (rng.random(inside.shape) < share**2)
             rows.append(row)
@@ -101,6 +102,8 @@ class SlotsEngine:
         """Share of notes to hide so that the share of notes that change is the strength (measured, stored with the weights)."""
         if request.mode != "modify":
             return 1.0
+        if request.strength == 0:
+            return 0.0
         strengths, shares = zip(*self.calibration, strict=True)
         return float(np.interp(request.strength, strengths, shares))
 
@@ -142,7 +145,6 @@ class SlotsEngine:
         wrong_BNF = find_wrong(self.network, slots, noise.open_BNF)
         for i, row in enumerate(state.rows):
             row.hidden = row.open & wrong_BNF[i, : len(row.bar)].numpy()
-            state.wrong.append(row.hidden.copy())
 
     def finish(self, state: SlotsState) -> list[Clip]:
         """Clips as they stand: notes still hidden are left out."""

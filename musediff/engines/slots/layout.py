@@ -119,15 +119,18 @@ def to_clip(row: Row, values: np.ndarray, hidden: np.ndarray, clip: Clip, tracks
     """
     parts = []
     for k, track in enumerate(clip.tracks):
-        if not row.open[row.track == k].any():
+        mine = row.track == k
+        if not row.open[mine].any() and mine.sum() + len(tracks[k].unseen) == len(track.notes):
             parts.append(track)
             continue
-        here = np.flatnonzero((row.track == k) & ~hidden.any(1))
-        kept = [track.notes[i] for i in tracks[k].unseen]
+        here = np.flatnonzero(mine & ~hidden.any(1))
         notes = [_note(row, int(i), values[i], clip, track) for i in here]
-        fresh = np.array([i for i, s in enumerate(here) if row.source[s] == NEW], int)
-        notes = _into_range(notes, fresh, len(kept), track)
-        parts.append(replace(track, notes=tuple(sorted(kept + _playable(notes, row.source[here])))))
+        same = [of != NEW and note == track.notes[of] for note, of in zip(notes, row.source[here], strict=True)]
+        kept = [track.notes[i] for i in tracks[k].unseen] + [note for note, old in zip(notes, same, strict=True) if old]
+        changed = [note for note, old in zip(notes, same, strict=True) if not old]
+        if not kept and (row.source[here] == NEW).all():
+            changed = _into_range(changed, track)
+        parts.append(replace(track, notes=_playable(kept, changed)))
     return replace(clip, tracks=tuple(parts))
 
 
@@ -145,22 +148,20 @@ def _note(row: Row, slot: int, values: np.ndarray, clip: Clip, track: Track) -> 
     return mixed._replace(duration_ticks=min(mixed.duration_ticks, clip.end_ticks - mixed.onset_ticks))
 
 
-def _into_range(notes: list[Note], fresh: np.ndarray, kept: int, track: Track) -> list[Note]:
+def _into_range(notes: list[Note], track: Track) -> list[Note]:
     """A wholly new track is moved by octaves into the pitch range that was asked for."""
-    if kept or len(fresh) != len(notes):
-        return notes
     shift = octave_shift(np.array([n.pitch for n in notes]), track.pitch_range)
     return [n._replace(pitch=n.pitch + shift) for n in notes] if shift else notes
 
 
-def _playable(notes: list[Note], source: np.ndarray) -> list[Note]:
-    """New notes that repeat the onset and pitch of another are dropped, and end where their pitch sounds again.
-    Notes of the source stay as they are."""
-    taken = {(n.onset_ticks, n.pitch) for n, s in zip(notes, source, strict=True) if s != NEW}
+def _playable(kept: list[Note], changed: list[Note]) -> tuple[Note, ...]:
+    """Both together, sorted. Changed notes are dropped where another note has their onset and pitch, and end where their
+    pitch sounds again; those that are kept stay as they are."""
+    taken = {(n.onset_ticks, n.pitch) for n in kept}
     result, next_onset = [], dict[int, int]()
-    for note, of in sorted(zip(notes, source, strict=True), reverse=True):
-        place = (note.onset_ticks, note.pitch)
-        if of == NEW:
+    for note, new in sorted([(n, False) for n in kept] + [(n, True) for n in changed], reverse=True):
+        if new:
+            place = (note.onset_ticks, note.pitch)
             if place in taken:
                 continue
             taken.add(place)
@@ -168,4 +169,4 @@ def _playable(notes: list[Note], source: np.ndarray) -> list[Note]:
             note = note._replace(duration_ticks=min(note.duration_ticks, until_again))
         next_onset[note.pitch] = note.onset_ticks
         result.append(note)
-    return result
+    return tuple(reversed(result))

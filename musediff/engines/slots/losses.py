@@ -65,7 +65,8 @@ def count_loss(network: SlotsNetwork, slots: Slots, generator: torch.Generator) 
     seen.counts_BRK = torch.where(hidden_BRK, vocab.COUNT_MASK, slots.counts_BRK)
     seen.given_BN, seen.pad_BN = ~out, out
     logits = network(crop(seen)).count_BRKV[hidden_BRK]
-    return F.cross_entropy(logits.float(), slots.counts_BRK[hidden_BRK])
+    total = F.cross_entropy(logits.float(), slots.counts_BRK[hidden_BRK], reduction="sum")
+    return total / hidden_BRK.sum().clamp(min=1)  # a batch of one may have nothing hidden
 
 
 def crop(slots: Slots) -> Slots:

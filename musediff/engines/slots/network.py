@@ -51,10 +51,6 @@ class Slots:
     def to(self, device: torch.device | str) -> "Slots":
         return Slots(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
-    def rows(self, index_B: Tensor) -> "Slots":
-        """The clips of the batch that the index names, repeated as often as it names them."""
-        return Slots(**{f.name: getattr(self, f.name)[index_B] for f in fields(self)})
-
     def but(self, values_BNF: Tensor) -> "Slots":
         return replace(self, values_BNF=values_BNF)
 
