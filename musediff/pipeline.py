@@ -93,7 +93,7 @@ class MusePipeline:
             full.num_measures, (*given, track), full.time_signature, full.bpm, full.audio_key, full.genre, full.rhythm,
             _checked_chords(full),
         )  # fmt: skip
-        return self._job("generate", asked, clip, sampling, context, tracks=(len(given),))
+        return self._job("generate", asked, clip, sampling, context, tracks=(len(given),), notes=_filled_in(asked, full))
 
     def start_modify(
         self, clip: Clip, strength: float, *, meta: Meta | None = None, bars: frozenset[int] | None = None,
@@ -150,6 +150,7 @@ class MusePipeline:
     def _job(
         self, mode: Mode, asked: Meta, clip: Clip, sampling: Sampling, source: Clip | None, tracks: tuple[int, ...],
         bars: frozenset[int] | None = None, fields: frozenset[str] = ALL_FIELDS, strength: float = 1.0,
+        notes: tuple[str, ...] = (),
     ) -> Job:  # fmt: skip
         _check_region(clip, tracks, bars)
         _check_work(clip, sampling.variants)
@@ -158,7 +159,8 @@ class MusePipeline:
         said: dict[str, object] = {"mode": mode, "engine": self.engine_name, "meta": to_dict(asked), "sampling": asdict(sampling)}
         if mode != "generate":
             said |= {"strength": strength, "bars": None if bars is None else sorted(b + 1 for b in bars), "fields": sorted(fields)}
-        return Job(self.engine, self.engine_name, request, (), json.dumps(said), source)
+            said["tracks"] = [k + 1 for k in tracks]
+        return Job(self.engine, self.engine_name, request, notes, json.dumps(said), source)
 
 
 def _engine(name: str) -> Loadable:
@@ -169,6 +171,13 @@ def _engine(name: str) -> Loadable:
 
 def _seeded(sampling: Sampling) -> Sampling:
     return replace(sampling, seed=secrets.randbelow(2**31)) if sampling.seed is None else sampling
+
+
+def _filled_in(asked: Meta, full: Meta) -> tuple[str, ...]:
+    """A sentence on the fields that were open."""
+    before, after = to_dict(asked), to_dict(full)
+    new = [f"{name} {after[name]}" for name in after if before[name] != after[name]]
+    return (f"Left open, so taken from a clip of the training data that fits: {'; '.join(new)}.",) if new else ()
 
 
 def _frame(context: Clip) -> Meta:
