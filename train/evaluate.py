@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
@@ -21,7 +22,7 @@ from musediff.data import store as packed
 from musediff.data.clips import clip_at
 from musediff.metrics.control import bars_exact, chord_tone_ratio, pitch_control, velocity_control
 from musediff.metrics.repair import damage, detection_f1
-from musediff.metrics.similarity import ByComponent, Vectors, msim, one_nn_accuracy, stack, vectors
+from musediff.metrics.similarity import COMPONENTS, ByComponent, Vectors, msim, one_nn_accuracy, stack, vectors
 from musediff.pipeline import MusePipeline, Sampling
 
 BARS = 8
@@ -142,7 +143,30 @@ def evaluate_role(pipeline: MusePipeline, store: packed.Store, role: str, settin
 
 
 def _components(value: ByComponent) -> dict[str, float]:
-    return {name: round(float(getattr(value, name)), 3) for name in ("product", "rhythm", "melody", "harmony")}
+    return {name: round(float(getattr(value, name)), 3) for name in COMPONENTS}
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as a Markdown table, real clips in brackets."""
+    rows = [
+        ("clips generated, songs", lambda r: f"{r['clips']}, {r['songs']}"),
+        *((label, lambda r, n=name: f"{r['generated'][n]:.1%} ({r['real'][n]:.1%})") for name, label in _SHARES.items()),
+        ("chord tones", lambda r: f"{r['generated']['chord_tones']:.3f} ({r['real']['chord_tones']:.3f})"),
+        ("notes per clip", lambda r: f"{r['generated']['notes']:.0f} ({r['real']['notes']:.0f})"),
+        *((f"1NNC, {n}", lambda r, n=n: f"{r['1nnc_generated'][n]:.2f} ({r['1nnc_real'][n]:.2f})") for n in COMPONENTS),
+        *((label, lambda r, n=name: f"{r['repair'][n]:.3f}" if "repair" in r else "") for name, label in _REPAIR.items()),
+    ]  # fmt: skip
+    lines = [["held-out songs", *report], ["---"] * (len(report) + 1), *([name, *map(show, report.values())] for name, show in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+_SHARES = {
+    "valid": "legal clips", "bars_exact": "bars exact", "velocity_inside": "all velocities inside", "pitch_inside": "mean pitch inside",
+}  # fmt: skip
+_REPAIR = {
+    "f1": "wrong notes found, F1", "precision": "precision", "recall": "recall", "msim_damaged": "MSIM damaged",
+    "msim_repaired": "MSIM repaired", "clean_changed": "clean clip: share touched",
+}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -163,11 +187,12 @@ def main(arguments: list[str] | None = None) -> None:
     sampling = Sampling(steps=args.steps, guidance=args.guidance, temperature=args.temperature)
     settings = Settings(args.clips, args.repairs, sampling, tuple(filter(None, args.corpora.split(","))), tuple(args.roles.split(",")))
     pipeline, store = MusePipeline.load(args.weights), packed.load(args.data)
-    report = {}
+    report: dict[str, Any] = {}
     for role in settings.roles:
         report[role] = evaluate_role(pipeline, store, role, settings)
         print(role, json.dumps(report[role], indent=1), flush=True)
         args.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(table(report))
 
 
 if __name__ == "__main__":
