@@ -20,6 +20,7 @@ from musediff.render import pianoroll
 from musediff.render.audio import to_wav
 
 T = TypeVar("T")
+USUAL = Sampling()
 
 
 def publish(pipeline: MusePipeline, screen: Screen, group: str) -> None:
@@ -37,8 +38,8 @@ class Endpoints:
         self._screen = screen
 
     def generate(
-        self, meta: dict[str, Any], variants: int = 1, seed: int | None = None, steps: int = 16, guidance: float = 1.5,
-        temperature: float = 0.95, density: float = 0.0,
+        self, meta: dict[str, Any], variants: int = 1, seed: int | None = None, steps: int = USUAL.steps,
+        guidance: float = USUAL.guidance, temperature: float = USUAL.temperature, density: float = USUAL.density,
     ) -> tuple[list[FileData], dict[str, Any]]:  # fmt: skip
         """Make new clips. `meta` holds any of the 12 metadata ({"audio_key": "aminor", "chord_progression": "Am | F | C | G"}; what
         is left out is free). Returns files (per variant: MIDI, WAV, PNG) and a report (seed, seconds, asked and got, settings)."""
@@ -52,7 +53,7 @@ class Endpoints:
 
     def modify(
         self, file: FileData, strength: float = 0.4, bars: str = "", meta: dict[str, Any] | None = None, variants: int = 1,
-        seed: int | None = None, steps: int = 16,
+        seed: int | None = None, steps: int = USUAL.steps,
     ) -> tuple[list[FileData], dict[str, Any]]:  # fmt: skip
         """Change a MIDI file: `strength` is the share of notes that change, `bars` such as "3-4" or "1, 5-6" (empty: all), `meta`
         corrects what is detected. Returns files (per variant: MIDI, WAV, PNG) and a report."""
@@ -67,7 +68,7 @@ class Endpoints:
         return self._answer(run, "modified")
 
     def repair(
-        self, file: FileData, bars: str = "", variants: int = 1, seed: int | None = None, steps: int = 16
+        self, file: FileData, bars: str = "", variants: int = 1, seed: int | None = None, steps: int = USUAL.steps
     ) -> tuple[list[FileData], dict[str, Any]]:
         """Find the notes of a MIDI file that do not belong and replace only them, in `bars` such as "3-4" (empty: all).
         Returns files (per variant: MIDI, WAV, PNG) and a report."""

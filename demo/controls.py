@@ -9,9 +9,11 @@ import gradio as gr
 from demo import form, texts
 from demo.session import Source
 from musediff.clip import Meta
-from musediff.pipeline import Upload
+from musediff.pipeline import Sampling, Upload
 
 Components = list[gr.components.Component]
+
+USUAL = Sampling()
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ def build_shared() -> Shared:
         sliders = [
             gr.Slider(low, high, value, step=step, label=label, info=info, elem_id=label.lower(), buttons=[])
             for (label, info), low, high, value, step in (
-                (texts.STEPS, 4, 64, 16, 1), (texts.GUIDANCE, 1, 5, 1.5, 0.1),
-                (texts.TEMPERATURE, 0.5, 1.5, 0.95, 0.05), (texts.DENSITY, -1, 1, 0, 0.1),
+                (texts.STEPS, 4, 64, USUAL.steps, 1), (texts.GUIDANCE, 1, 5, USUAL.guidance, 0.1),
+                (texts.TEMPERATURE, 0.5, 1.5, USUAL.temperature, 0.05), (texts.DENSITY, -1, 1, USUAL.density, 0.1),
             )
         ]  # fmt: skip
     with gr.Row(elem_id="actions"):

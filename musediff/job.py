@@ -27,7 +27,7 @@ class Sampling:
     variants: int = 1
     seed: int | None = None
     steps: int = 16
-    guidance: float = 1.5
+    guidance: float = 1.0
     temperature: float = 0.95
     density: float = 0.0
 
