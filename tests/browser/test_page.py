@@ -90,6 +90,7 @@ def test_modify_bars_3_to_4_leaves_the_others(visit: Visit, midi: Path, tmp_path
     visit.page.wait_for_function("document.querySelector('#source').textContent.includes('song.mid')")
     visit.page.wait_for_function("document.querySelector('#roll .summary').textContent.includes('32 notes')")
     assert visit.page.is_disabled("#download-midi") and visit.page.is_disabled("#send")
+    visit.page.wait_for_function("document.querySelector('#roll audio').getAttribute('src')", timeout=60_000)  # the sound comes behind
     box = visit.page.locator("#roll .ruler").bounding_box()
     bar = box["width"] / 8
     visit.page.mouse.move(box["x"] + 2.3 * bar, box["y"] + 10)
