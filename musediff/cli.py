@@ -117,6 +117,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     repair = commands.add_parser("repair", help="find the wrong notes of a MIDI file and replace them", allow_abbrev=False)
     options.add_source(repair)
+    sensitivity = "how readily a note is taken for wrong, 0 to 1 (default 0.5)"
+    repair.add_argument("--sensitivity", type=float, default=0.5, metavar="S", help=sensitivity)
     options.add_change(repair)
 
     analyze = commands.add_parser("analyze", help="infer the 12 metadata of a MIDI file", allow_abbrev=False)

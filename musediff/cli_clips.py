@@ -60,7 +60,7 @@ def repair(args: argparse.Namespace) -> None:
 
     def start(pipeline: MusePipeline) -> Callable[[Sampling], Job]:
         upload = open_source(pipeline, data, args, notes)
-        return lambda sampling: pipeline.start_repair(upload.clip, bars=args.bars, sampling=sampling)
+        return lambda sampling: pipeline.start_repair(upload.clip, bars=args.bars, sensitivity=args.sensitivity, sampling=sampling)
 
     run(args, args.source.stem, notes, start)
 

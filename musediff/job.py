@@ -1,7 +1,7 @@
 """What a job takes and gives: settings of the sampling, progress, result."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,4 +135,20 @@ class Job:
         state = self._state
         clips = (self._request.clip,) * self._request.variants if state is None else tuple(self._engine.finish(state))
         complete = state is not None and state.step == state.total
-        return Result(clips, self._source, self._request.seed, self._name, self._notes, self._settings, self._seconds, complete)
+        notes = (
+            self._notes
+            if self._source is None or state is None or self._request.mode == "generate"
+            else (*self._notes, self._changes(clips))
+        )
+        return Result(clips, self._source, self._request.seed, self._name, notes, self._settings, self._seconds, complete)
+
+    def _changes(self, clips: Sequence[Clip]) -> str:
+        """How many notes of the source did not come back, in a sentence."""
+        assert self._source is not None
+        old = [set(track.notes) for track in self._source.tracks]
+        gone = [sum(len(before - set(part.notes)) for before, part in zip(old, clip.tracks, strict=False)) for clip in clips]
+        if any(gone):
+            return f"{', '.join(map(str, gone))} of {sum(map(len, old))} notes changed."
+        if self._request.mode == "repair":
+            return "No wrong notes were found; a higher sensitivity finds more."
+        return "No note changed: a higher strength or more bars change more."

@@ -121,14 +121,20 @@ class MusePipeline:
         return self._job("modify", asked, labelled, _seeded(sampling or Sampling()), clip, tracks, bars, fields, strength)
 
     def start_repair(
-        self, clip: Clip, *, bars: frozenset[int] | None = None, tracks: tuple[int, ...] = (0,), sampling: Sampling | None = None
-    ) -> Job:
+        self, clip: Clip, *, bars: frozenset[int] | None = None, tracks: tuple[int, ...] = (0,), sensitivity: float = 0.5,
+        sampling: Sampling | None = None,
+    ) -> Job:  # fmt: skip
         """Find wrong notes in the region and replace them; how many are wrong need not be known.
 
+        ``sensitivity`` 0-1: how readily a note is taken for wrong.
+
         Raises:
-            BadRequest: bars or tracks are out of range.
+            BadRequest: bars, tracks or sensitivity are out of range.
         """
-        return self._job("repair", Meta(), _unlimited(clip, tracks), _seeded(sampling or Sampling()), clip, tracks, bars)
+        if not 0 <= sensitivity <= 1:
+            raise BadRequest(f"sensitivity: {sensitivity} is not between 0 and 1.")
+        seeded = _seeded(sampling or Sampling())
+        return self._job("repair", Meta(), _unlimited(clip, tracks), seeded, clip, tracks, bars, strength=sensitivity)
 
     def generate(self, meta: Meta | None = None, sampling: Sampling | None = None, context: Clip | None = None) -> Result:
         """``start_generate``, run to the end."""
@@ -142,10 +148,11 @@ class MusePipeline:
         return self.start_modify(clip, strength, meta=meta, bars=bars, tracks=tracks, fields=fields, sampling=sampling).run()
 
     def repair(
-        self, clip: Clip, *, bars: frozenset[int] | None = None, tracks: tuple[int, ...] = (0,), sampling: Sampling | None = None
-    ) -> Result:
+        self, clip: Clip, *, bars: frozenset[int] | None = None, tracks: tuple[int, ...] = (0,), sensitivity: float = 0.5,
+        sampling: Sampling | None = None,
+    ) -> Result:  # fmt: skip
         """``start_repair``, run to the end."""
-        return self.start_repair(clip, bars=bars, tracks=tracks, sampling=sampling).run()
+        return self.start_repair(clip, bars=bars, tracks=tracks, sensitivity=sensitivity, sampling=sampling).run()
 
     def _job(
         self, mode: Mode, asked: Meta, clip: Clip, sampling: Sampling, source: Clip | None, tracks: tuple[int, ...],

@@ -19,6 +19,7 @@ from musediff.midi.harmony import infer_key
 # How much agreement in a field counts. Metre and mode must agree where they decide whether the chords fit.
 _WEIGHT = {"time_signature": 1000, "track_role": 400, "inst": 200, "genre": 60, "rhythm": 40, "pitch_range": 30, "num_measures": 20}
 _MODE_WEIGHT = 300
+_USUAL = {"time_signature": "4/4", "inst": "acoustic_piano"}  # of equals, what a newcomer expects
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ def _with_length(asked: Meta) -> Meta:
 def _agreement(asked: Meta, row: Meta) -> int:
     score = sum(weight for name, weight in _WEIGHT.items() if getattr(asked, name) in (None, getattr(row, name)))
     same_mode = asked.audio_key is None or row.audio_key is None or KEY_INDEX[asked.audio_key] // 12 == KEY_INDEX[row.audio_key] // 12
-    return score + _MODE_WEIGHT * same_mode
+    usual = sum(getattr(asked, name) is None and getattr(row, name) == value for name, value in _USUAL.items())
+    return score + _MODE_WEIGHT * same_mode + usual
 
 
 def _moved(row: Meta, key: int) -> Meta:

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "musediff.progression": CHORDS,
     "musediff.meta_json": REQUEST,
     "musediff.midi": REQUEST,
-    "musediff.render": CORE | {"musediff.midi"},
+    "musediff.render": CHORDS | {"musediff.midi"},
     "musediff.metrics": CORE,
     "musediff.data.store": {"musediff.errors"},
     "musediff.data": REQUEST | {"musediff.midi", "musediff.data.store"},

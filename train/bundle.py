@@ -37,8 +37,15 @@ def choose_priors(store: packed.Store, per_group: int, rng: np.random.Generator)
     for kind in np.unique(group[complete], axis=0):
         rows = np.flatnonzero(complete & (group == kind).all(1))
         clips = (clip_at(store, [int(row)]) for row in rng.permutation(rows)[: 3 * per_group])
-        chosen += [clip for clip in clips if clip.chords and clip.key and clip.tracks[0].notes][:per_group]
+        chosen += [clip for clip in clips if clip.chords and clip.key and clip.tracks[0].notes and is_usual(clip)][:per_group]
     return chosen
+
+
+def is_usual(clip: Clip) -> bool:
+    """Neither very slow or fast, nor played at one loudness: what is drawn for "any" should surprise nobody."""
+    track = clip.tracks[0]
+    low, high = track.min_velocity or 0, track.max_velocity or 0
+    return 60 <= clip.bpm <= 144 and 40 <= low <= 100 and (low + 8 <= high or track.role == "pad")
 
 
 def calibrate(engine: SlotsEngine, clips: list[Clip]) -> list[tuple[float, float]]:
@@ -66,7 +73,7 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--per-group", type=int, default=14)
+    parser.add_argument("--per-group", type=int, default=10)
     parser.add_argument("--clips", type=int, default=30, help="held-out clips for the calibration")
     args = parser.parse_args()
     store, rng = packed.load(args.data), np.random.default_rng(3)

@@ -25,7 +25,7 @@ class Request:
     tracks: tuple[int, ...] = (0,)  # which tracks of the clip may change
     bars: frozenset[int] | None = None  # which bars may change, counted from 0
     fields: frozenset[str] = frozenset(FIELDS)  # what of a note may change
-    strength: float = 1.0  # share of the notes that change, 0-1
+    strength: float = 1.0  # share of the notes that change, 0-1; in repair how readily a note is taken for wrong
     steps: int = 16
     guidance: float = 1.0  # 1 = none; classifier-free guidance weight at the end of the ramp
     temperature: float = 0.95

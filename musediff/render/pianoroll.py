@@ -9,7 +9,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from musediff.chords import ANY_CHORD, chord_name
+from musediff.chord_symbols import spelled
+from musediff.chords import ANY_CHORD
 from musediff.clip import KEY_INDEX, TICKS_PER_CHORD, TICKS_PER_QUARTER, Clip, Note, Track
 from musediff.render.events import is_drums
 
@@ -67,7 +68,7 @@ def chord_changes(clip: Clip) -> list[tuple[int, str]]:
     """(tick, name) wherever the chord changes; "" where none is known."""
     chords = clip.chords or ()
     return [
-        (i * TICKS_PER_CHORD, "" if chord == ANY_CHORD else chord_name(chord))
+        (i * TICKS_PER_CHORD, "" if chord == ANY_CHORD else spelled(chord, clip.key))
         for i, chord in enumerate(chords)
         if i == 0 or chord != chords[i - 1]
     ]

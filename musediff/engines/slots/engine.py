@@ -90,6 +90,9 @@ class SlotsEngine:
             if request.mode != "repair":
                 share = self._share(request)
                 row.hidden = row.open & (rng.random(len(row.bar)) < share)[:, None]
+                if share > 0 and row.open.any() and not row.hidden.any():  # few notes and a low strength: one changes at least
+                    one = rng.choice(np.flatnonzero(row.open.any(1)))
+                    row.hidden[one] = row.open[one]
                 if share == 1:  # nothing of the source is to be left: what is wholly hidden is a new note
                     row.source = np.where(row.hidden.all(1), layout.NEW, row.source)
                 if fields.all():
@@ -142,7 +145,7 @@ class SlotsEngine:
     def _find(self, state: SlotsState) -> None:
         """Judge the notes that may change and hide what is wrong of them."""
         slots, noise = layout.batch(state.rows, state.request.clip)
-        wrong_BNF = find_wrong(self.network, slots, noise.open_BNF)
+        wrong_BNF = find_wrong(self.network, slots, noise.open_BNF, state.request.strength)
         for i, row in enumerate(state.rows):
             row.hidden = row.open & wrong_BNF[i, : len(row.bar)].numpy()
 
