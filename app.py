@@ -6,6 +6,7 @@ from pathlib import Path
 
 # Idle OpenMP threads spin by default and starve the web server; this must be set before torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")  # every new length fills it; 1,024 entries cost 200 MB and more, measured
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from demo.ui import build_ui, launch

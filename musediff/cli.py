@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code. A wrong argument leaves through ``SystemExit(2)``, as argparse does.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "0")  # before torch: a waiting thread must not keep others from the processor
+    os.environ.setdefault(
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"
+    )  # every new length fills it; 1,024 entries cost 200 MB and more, measured
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if words and words[0] in PROGRAMS:
