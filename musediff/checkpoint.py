@@ -5,7 +5,8 @@ config.json says which engine, which network and which vocabulary; a mismatch is
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,25 @@ def save(
         "about": dict(about),
     }
     _replace(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=1) + "\n"))
+    _drop_other_shards(folder, names)
+
+
+def copy(source: Path, target: Path, more: Mapping[str, Any]) -> None:
+    """Copy a checkpoint; ``more`` is added to what config.json says about it.
+
+    Raises:
+        BadCheckpoint: there is none in ``source``.
+    """
+    config = read_config(source)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in config["shards"]:
+        _replace(target / name, lambda path, name=name: shutil.copyfile(source / name, path))
+    config["about"] |= more
+    _replace(target / "config.json", lambda path: path.write_text(json.dumps(config, indent=1) + "\n"))
+    _drop_other_shards(target, config["shards"])
+
+
+def _drop_other_shards(folder: Path, names: Iterable[str]) -> None:
     for old in set(folder.glob("weights-*.safetensors")) - {folder / name for name in names}:
         old.unlink()
 

@@ -135,11 +135,8 @@ class Job:
         state = self._state
         clips = (self._request.clip,) * self._request.variants if state is None else tuple(self._engine.finish(state))
         complete = state is not None and state.step == state.total
-        notes = (
-            self._notes
-            if self._source is None or state is None or self._request.mode == "generate"
-            else (*self._notes, self._changes(clips))
-        )
+        edited = state is not None and self._request.mode != "generate"
+        notes = (*self._notes, self._changes(clips)) if edited else self._notes
         return Result(clips, self._source, self._request.seed, self._name, notes, self._settings, self._seconds, complete)
 
     def _changes(self, clips: Sequence[Clip]) -> str:

@@ -31,7 +31,7 @@ class Priors:
     def complete(self, asked: Meta, rng: np.random.Generator) -> Meta:
         """``asked`` with every open field filled in; fields that were asked stay."""
         if asked.chord_progression is not None:
-            asked = _with_length(asked)
+            asked = _framed_by_chords(asked)
         row = self._like(asked, rng)
         if asked.audio_key is not None and row.audio_key is not None:
             row = _moved(row, KEY_INDEX[asked.audio_key])
@@ -54,7 +54,7 @@ DEFAULT = Meta(
 )  # fmt: skip
 
 
-def _with_length(asked: Meta) -> Meta:
+def _framed_by_chords(asked: Meta) -> Meta:
     """Chords that were asked decide metre (4/4) and bars that were not. The key of another clip would not suit them:
     it is the one whose scale holds most of their notes."""
     assert asked.chord_progression is not None

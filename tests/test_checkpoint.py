@@ -83,3 +83,13 @@ def test_damage_is_refused_by_name(folder: Path, what: str, words: str) -> None:
     damage(folder, what)
     with pytest.raises(BadCheckpoint, match=words):
         SlotsEngine.load(folder)
+
+
+def test_a_copy_says_more_and_replaces_what_was_there(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "copy"
+    checkpoint.save(target, "slots", {}, "x", {"other": torch.zeros(3)}, {})
+    checkpoint.copy(folder, target, {"calibration": [[0, 0], [1, 1]]})
+    assert {path.name for path in target.iterdir()} == {path.name for path in folder.iterdir()}
+    before, after = (checkpoint.read_config(where)["about"] for where in (folder, target))
+    assert after == before | {"calibration": [[0, 0], [1, 1]]}
+    assert SlotsEngine.load(target).calibration == ((0.0, 0.0), (1.0, 1.0))

@@ -5,10 +5,7 @@ slider, measured with these weights on held-out clips.
 """
 
 import argparse
-import json
 import os
-import shutil
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +14,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 import numpy as np
 from tqdm import tqdm
 
-from musediff import priors
+from musediff import checkpoint, priors
 from musediff.clip import ROLES, Clip
 from musediff.data import store as packed
 from musediff.data.clips import clip_at
@@ -77,19 +74,15 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=30, help="held-out clips for the calibration")
     args = parser.parse_args()
     store, rng = packed.load(args.data), np.random.default_rng(3)
-    args.out.mkdir(parents=True, exist_ok=True)
-    for path in args.weights.iterdir():
-        shutil.copyfile(path, args.out / path.name)
     rows = choose_priors(store, args.per_group, rng)
-    priors.save(args.out / "priors.json", [replace(clip.meta(), bpm=clip.bpm) for clip in rows])
     valid = np.flatnonzero(
         (store.song_split[store.clip_song] == packed.VALID) & (store.clip_bars == 8) & (store.clip_role < ROLES.index("riff"))
     )
     held_out = [clip_at(store, [int(row)]) for row in rng.permutation(valid)[: args.clips]]
-    config = json.loads((args.out / "config.json").read_text())
-    config["about"]["calibration"] = calibrate(SlotsEngine.load(args.out), [clip for clip in held_out if len(clip.tracks[0].notes) > 8])
-    (args.out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    print(f"{len(rows)} priors, calibration {config['about']['calibration']}")
+    calibration = calibrate(SlotsEngine.load(args.weights), [clip for clip in held_out if len(clip.tracks[0].notes) > 8])
+    checkpoint.copy(args.weights, args.out, {"calibration": calibration})
+    priors.save(args.out / "priors.json", [clip.meta() for clip in rows])
+    print(f"{len(rows)} priors, calibration {calibration}")
 
 
 if __name__ == "__main__":

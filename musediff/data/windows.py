@@ -7,7 +7,6 @@ from itertools import pairwise
 from musediff.clip import BAR_TICKS, Note, rhythm_of
 from musediff.data.song import Bar, ClipRow, Song
 
-LENGTHS = (4, 8, 16)
 STRIDES = {4: 2, 8: 4, 16: 4}
 # Content rules by role. The notes per bar were measured on the corpora: sparser windows are mostly rests and fragments.
 MIN_NOTES_PER_BAR = {"main_melody": 2.0, "sub_melody": 1.5, "accompaniment": 3.0, "bass": 1.0, "pad": 2.0, "riff": 2.0}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from musediff.errors import BadMidi
 
 META, SUSTAIN, ALL_SOUND_OFF, ALL_NOTES_OFF = 0xFF, 64, 120, 123
-NOTE_OFF, NOTE_ON, CONTROL, PROGRAM = 0x80, 0x90, 0xB0, 0xC0
+NOTE_ON, CONTROL, PROGRAM = 0x90, 0xB0, 0xC0
 END_OF_TRACK = 0x2F
 KEPT_META = frozenset({0x01, 0x03, 0x04, 0x06, 0x51, 0x58, 0x59})  # text, names, marker, tempo, time and key signature
 KEPT_CONTROLS = frozenset({SUSTAIN, ALL_SOUND_OFF, ALL_NOTES_OFF})
