@@ -44,8 +44,23 @@ class Priors:
     def _like(self, asked: Meta, rng: np.random.Generator) -> Meta:
         if not self.rows:
             return DEFAULT
-        score = np.array([_agreement(asked, row) for row in self.rows])
+        score = self._agreement(asked)
         return self.rows[int(rng.choice(np.flatnonzero(score == score.max())))]
+
+    def _agreement(self, asked: Meta) -> np.ndarray:
+        """How well each row fits what was asked."""
+        score = np.zeros(len(self.rows))
+        for name, weight in _WEIGHT.items():
+            value = getattr(asked, name)
+            if value is not None:
+                score += weight * np.array([getattr(row, name) == value for row in self.rows])
+        for name, value in _USUAL.items():
+            if getattr(asked, name) is None:
+                score += [getattr(row, name) == value for row in self.rows]
+        if asked.audio_key is not None:
+            mode = KEY_INDEX[asked.audio_key] // 12
+            score += _MODE_WEIGHT * np.array([row.audio_key is None or KEY_INDEX[row.audio_key] // 12 == mode for row in self.rows])
+        return score
 
 
 DEFAULT = Meta(
@@ -66,13 +81,6 @@ def _framed_by_chords(asked: Meta) -> Meta:
         weights[list(pitch_classes(chord))] += 1
     key = asked.audio_key or (KEY_NAMES[infer_key(weights)[0]] if weights.any() else None)
     return replace(asked, time_signature=meter, num_measures=bars, audio_key=key)
-
-
-def _agreement(asked: Meta, row: Meta) -> int:
-    score = sum(weight for name, weight in _WEIGHT.items() if getattr(asked, name) in (None, getattr(row, name)))
-    same_mode = asked.audio_key is None or row.audio_key is None or KEY_INDEX[asked.audio_key] // 12 == KEY_INDEX[row.audio_key] // 12
-    usual = sum(getattr(asked, name) is None and getattr(row, name) == value for name, value in _USUAL.items())
-    return score + _MODE_WEIGHT * same_mode + usual
 
 
 def _moved(row: Meta, key: int) -> Meta:

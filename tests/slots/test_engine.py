@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from musediff.clip import PITCH_RANGES, TIME_SIGNATURES, Clip, Meta
-from musediff.engines.slots.constraints import octave_shift
+from musediff.engines.finishing import octave_shift
 from musediff.errors import BadRequest
 from musediff.pipeline import MusePipeline, Sampling
 from tests.slots.conftest import make_clip

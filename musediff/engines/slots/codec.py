@@ -53,11 +53,6 @@ def decode_note(bar: int, values: np.ndarray, bar_ticks: int, end_ticks: int, li
     return Note(onset, int(values[vocab.PITCH]), duration, min(max(velocity, limits[0]), limits[1]))
 
 
-def velocity_limits(track: Track) -> tuple[int, int]:
-    """Inclusive; the whole MIDI range where nothing is asked."""
-    return (1 if track.min_velocity is None else track.min_velocity, 127 if track.max_velocity is None else track.max_velocity)
-
-
 def _class(value: str | None, names: tuple[str, ...]) -> int:
     return 0 if value is None else names.index(value) + 1
 

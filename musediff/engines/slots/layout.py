@@ -11,9 +11,9 @@ import torch
 
 from musediff.clip import Clip, Note, Track
 from musediff.engines.base import Request
+from musediff.engines.finishing import into_range, playable, velocity_limits
 from musediff.engines.slots import vocab
-from musediff.engines.slots.codec import Encoded, chord_rows, decode_note, encode_track, part_classes, shared_classes, velocity_limits
-from musediff.engines.slots.constraints import octave_shift
+from musediff.engines.slots.codec import Encoded, chord_rows, decode_note, encode_track, part_classes, shared_classes
 from musediff.engines.slots.dataset import places
 from musediff.engines.slots.network import Slots
 from musediff.engines.slots.sampler import Noise
@@ -129,8 +129,8 @@ def to_clip(row: Row, values: np.ndarray, hidden: np.ndarray, clip: Clip, tracks
         kept = [track.notes[i] for i in tracks[k].unseen] + [note for note, old in zip(notes, same, strict=True) if old]
         changed = [note for note, old in zip(notes, same, strict=True) if not old]
         if not kept and (row.source[here] == NEW).all():
-            changed = _into_range(changed, track)
-        parts.append(replace(track, notes=_playable(kept, changed)))
+            changed = into_range(changed, track)
+        parts.append(replace(track, notes=playable(kept, changed)))
     return replace(clip, tracks=tuple(parts))
 
 
@@ -146,27 +146,3 @@ def _note(row: Row, slot: int, values: np.ndarray, clip: Clip, track: Track) -> 
     order = (vocab.POSITION, vocab.PITCH, vocab.DURATION, vocab.VELOCITY)
     mixed = Note(*(n if changed[f] else o for f, n, o in zip(order, new, old, strict=True)))
     return mixed._replace(duration_ticks=min(mixed.duration_ticks, clip.end_ticks - mixed.onset_ticks))
-
-
-def _into_range(notes: list[Note], track: Track) -> list[Note]:
-    """A wholly new track is moved by octaves into the pitch range that was asked for."""
-    shift = octave_shift(np.array([n.pitch for n in notes]), track.pitch_range)
-    return [n._replace(pitch=n.pitch + shift) for n in notes] if shift else notes
-
-
-def _playable(kept: list[Note], changed: list[Note]) -> tuple[Note, ...]:
-    """Both together, sorted. Changed notes are dropped where another note has their onset and pitch, and end where their
-    pitch sounds again; those that are kept stay as they are."""
-    taken = {(n.onset_ticks, n.pitch) for n in kept}
-    result, next_onset = [], dict[int, int]()
-    for note, new in sorted([(n, False) for n in kept] + [(n, True) for n in changed], reverse=True):
-        if new:
-            place = (note.onset_ticks, note.pitch)
-            if place in taken:
-                continue
-            taken.add(place)
-            until_again = next_onset.get(note.pitch, note.onset_ticks + note.duration_ticks) - note.onset_ticks
-            note = note._replace(duration_ticks=min(note.duration_ticks, until_again))
-        next_onset[note.pitch] = note.onset_ticks
-        result.append(note)
-    return tuple(reversed(result))

@@ -44,7 +44,7 @@ def note_losses(network: SlotsNetwork, noised: Noised, generator: torch.Generato
         weight_X = torch.where(hidden_XF[:, field], 1.0, visible_X)
         total = total + (loss_X * weight_X).sum() / weight_X.sum().clamp(min=1)
         fields.append((loss_X * hidden_XF[:, field]).sum().detach() / hidden_XF[:, field].sum().clamp(min=1))
-    judge_BNF = F.binary_cross_entropy_with_logits(hidden.wrong_BNF.float(), noised.wrong_BNF.float(), reduction="none")
+    judge_BNF = F.binary_cross_entropy_with_logits(network.wrong_logits(hidden).float(), noised.wrong_BNF.float(), reduction="none")
     judge = (judge_BNF * noised.judged_BNF).sum() / noised.judged_BNF.sum().clamp(min=1)
     return NoteLosses(total + 2 * judge, fields, judge.detach())
 
@@ -64,7 +64,7 @@ def count_loss(network: SlotsNetwork, slots: Slots, generator: torch.Generator) 
     seen = slots.but(slots.values_BNF)
     seen.counts_BRK = torch.where(hidden_BRK, vocab.COUNT_MASK, slots.counts_BRK)
     seen.given_BN, seen.pad_BN = ~out, out
-    logits = network(crop(seen)).count_BRKV[hidden_BRK]
+    logits = network.count_logits(network(crop(seen)))[hidden_BRK]
     total = F.cross_entropy(logits.float(), slots.counts_BRK[hidden_BRK], reduction="sum")
     return total / hidden_BRK.sum().clamp(min=1)  # a batch of one may have nothing hidden
 

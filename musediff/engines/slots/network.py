@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from musediff.chords import INTERVALS, NO_CHORD, NUM_CHORDS
 from musediff.engines.slots import vocab
 
+MOST_SCORES = 4_000_000  # of one head and layer; above, attention takes the fused kernel
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
@@ -102,12 +104,18 @@ def rotate(x_BHLE: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return torch.cat((a * cosine - b * sine, a * sine + b * cosine), dim=-1)
 
 
-def attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, attend_B11L: Tensor) -> Tensor:
-    """Softmax attention. The fused kernel's backward pass on a CPU takes 3-4 times as long as plain matrix products
-    (64 x 110 tokens, 4 heads of 64: 45 against 11 ms), so training there spells it out."""
-    if q_BHLE.requires_grad and q_BHLE.device.type == "cpu":
+def attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, attend_B11L: Tensor | None) -> Tensor:
+    """Softmax attention; ``attend_B11L`` None: every token to every other.
+
+    On a CPU plain matrix products are faster than the fused kernel: the backward pass 3-4 times (64 x 110 tokens, 4 heads
+    of 64: 11 against 45 ms), a single clip of 150 tokens 1.5 times (.34 against .52 ms). They hold all scores in
+    memory, so long clips take the kernel.
+    """
+    if q_BHLE.device.type == "cpu" and q_BHLE.shape[0] * q_BHLE.shape[2] ** 2 <= MOST_SCORES:
         score = (q_BHLE * q_BHLE.shape[-1] ** -0.5) @ k_BHLE.transpose(-1, -2)
-        return score.masked_fill(~attend_B11L, -1e4).softmax(-1).to(v_BHLE.dtype) @ v_BHLE
+        if attend_B11L is not None:
+            score = score.masked_fill(~attend_B11L, -1e4)
+        return score.softmax(-1).to(v_BHLE.dtype) @ v_BHLE
     return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=attend_B11L)
 
 
@@ -125,11 +133,12 @@ class Block(nn.Module):
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
 
-    def forward(self, x_BLD: Tensor, attend_B11L: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(self.norm_attention(x_BLD)).chunk(3, -1))
-        mixed = attention(rotate(q, cosine, sine), rotate(k, cosine, sine), v, attend_B11L)
+    def forward(self, x_BLD: Tensor, attend_B11L: Tensor | None, cosine: Tensor, sine: Tensor) -> Tensor:
+        qkv = self.qkv(self.norm_attention(x_BLD)).unflatten(-1, (3 * self.heads, -1)).transpose(1, 2)
+        q, k = rotate(qkv[:, : 2 * self.heads], cosine, sine).chunk(2, 1)
+        mixed = attention(q, k, qkv[:, 2 * self.heads :], attend_B11L)
         x_BLD = x_BLD + self._drop(self.out(mixed.transpose(1, 2).flatten(2)))
-        return x_BLD + self._drop(self.down(F.gelu(self.up(self.norm_mlp(x_BLD)), approximate="tanh")))
+        return x_BLD + self._drop(self.down(F.gelu(self.up(self.norm_mlp(x_BLD)))))
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
@@ -137,11 +146,10 @@ class Block(nn.Module):
 
 @dataclass(slots=True)
 class Hidden:
-    """What the trunk knows: per slot (B, N, D), logits of the counts (B, R, K, V), logits that visible fields are wrong (B, N, F)."""
+    """What the trunk knows of every note slot, and of the number of notes in every bar and track."""
 
     slot_BND: Tensor
-    count_BRKV: Tensor
-    wrong_BNF: Tensor
+    count_BRKD: Tensor
 
 
 class SlotsNetwork(nn.Module):
@@ -184,15 +192,23 @@ class SlotsNetwork(nn.Module):
     def forward(self, slots: Slots) -> Hidden:
         batch, bars, tracks = slots.counts_BRK.shape
         sequence, coordinates, pad = self._embed(slots)
-        attend = ~pad[:, None, None, :]
+        full = pad.device.type == "cpu" and not bool(pad.any())  # looking would stall a GPU
+        attend = None if full else ~pad[:, None, None, :]
         cosine, sine = self.rotary.angles(coordinates)
         for block in self.blocks:
             sequence = block(sequence, attend, cosine, sine)
         sequence = self.norm(sequence)
         notes = slots.values_BNF.shape[1]
-        rest, slot_BND = sequence[:, : sequence.shape[1] - notes], sequence[:, sequence.shape[1] - notes :]
-        count_BRKV = self.count_head(rest[:, -bars * tracks :]).view(batch, bars, tracks, -1)
-        return Hidden(slot_BND, count_BRKV, self.wrong_head(slot_BND))
+        counts_BLD, slot_BND = sequence[:, -notes - bars * tracks : -notes], sequence[:, -notes:]
+        return Hidden(slot_BND, counts_BLD.view(batch, bars, tracks, -1))
+
+    def count_logits(self, hidden: Hidden) -> Tensor:
+        """Logits (B, R, K, V) of the number of notes."""
+        return self.count_head(hidden.count_BRKD)
+
+    def wrong_logits(self, hidden: Hidden) -> Tensor:
+        """Logits (B, N, F) that a visible field is wrong."""
+        return self.wrong_head(hidden.slot_BND)
 
     def _embed(self, slots: Slots) -> tuple[Tensor, Tensor, Tensor]:
         """Sequence (B, L, D), rotary coordinates (B, L, 3), padding (B, L)."""

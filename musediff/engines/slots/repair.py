@@ -22,7 +22,7 @@ def find_wrong(
     wrong_BNF = torch.zeros_like(open_BNF)
     seen_BNF = slots.values_BNF
     for threshold in thresholds:
-        logits = network(slots.but(mask_values(wrong_BNF, seen_BNF))).wrong_BNF.float()
+        logits = network.wrong_logits(network(slots.but(mask_values(wrong_BNF, seen_BNF)))).float()
         probability = (logits + SENSITIVITY_LOGITS * (sensitivity - 0.5)).sigmoid()
         wrong_BNF |= (probability > threshold) & open_BNF
     return wrong_BNF

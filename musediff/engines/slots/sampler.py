@@ -1,4 +1,4 @@
-"""The reverse process: counts first, then notes revealed over a cosine schedule, some taken back on the way.
+"""The reverse process: counts first, then notes revealed over a cosine schedule.
 
 Suffixes as in ``network``. All variants of a request are rows of one batch; every random draw comes from the
 generator of the request, in double precision where classes are drawn.
@@ -19,7 +19,6 @@ from musediff.engines.slots.process import mask_values
 
 GUIDANCE_START = 0.4  # share of the steps without guidance: early guidance hurts, late guidance helps (engines.md 2.3)
 FIELD_TEMPERATURE = (1.0, 1.0, 1.0, 0.9)
-RETRACT_FROM, RETRACT_TO, RETRACT_SHARE = 0.3, 0.85, 0.06
 
 
 @dataclass(slots=True)
@@ -56,7 +55,7 @@ def nucleus(logits_XV: Tensor, keep: float) -> Tensor:
 
 
 def sample_counts(
-    network: SlotsNetwork, slots: Slots, hidden_BRK: Tensor, bias: float, generator: torch.Generator, rounds: int = 6
+    network: SlotsNetwork, slots: Slots, hidden_BRK: Tensor, bias: float, generator: torch.Generator, rounds: int = 4
 ) -> Tensor:
     """Fill hidden counts in random order, a share of them each round.
 
@@ -68,7 +67,7 @@ def sample_counts(
     for turn in range(rounds):
         if not left.any():
             break
-        logits = network(replace(slots, counts_BRK=counts)).count_BRKV.float()
+        logits = network.count_logits(network(replace(slots, counts_BRK=counts))).float()
         drawn = draw_classes(nucleus(logits.flatten(0, 2) + more_V, 0.98), 1.0, generator).view_as(counts)
         score = torch.rand(left.shape, generator=generator).masked_fill(~left, -1.0).flatten(1)
         number = (left.flatten(1).sum(1).float() / (rounds - turn)).ceil().long()
@@ -81,43 +80,38 @@ def sample_counts(
 
 @dataclass(slots=True)
 class FieldSampler:
-    """Draws the hidden fields of all slots at once, each slot in the order position, pitch, duration, velocity."""
+    """Draws the hidden fields of some slots, each slot in the order position, pitch, duration, velocity."""
 
     network: SlotsNetwork
     allowed: list[Tensor]  # (K, V) per field
     temperature: float
     keep: float = 0.97
 
-    def __call__(self, slots: Slots, hidden_BNF: Tensor, guidance: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Values (B, N, F), confidence (B, N) = mean log-probability of what was drawn, wrong logits (B, N, F)."""
+    def __call__(self, slots: Slots, hidden_BNF: Tensor, now_BN: Tensor, guidance: float, generator: torch.Generator) -> Tensor:
+        """Values (B, N, F): those of ``slots`` with the hidden fields of the slots ``now_BN`` filled in."""
         batch = len(slots.bar_BN)
         both = slots if guidance == 1.0 else _join(slots, unconditional(slots))
-        hidden = self.network(both)
-        need_BN = hidden_BNF.any(-1)
-        streams = [hidden.slot_BND[i * batch : (i + 1) * batch][need_BN] for i in range(len(both.bar_BN) // batch)]
-        track_X, hidden_XF = slots.track_BN[need_BN], hidden_BNF[need_BN]
-        chosen_XF = slots.values_BNF[need_BN]
-        confidence_X = torch.zeros(len(chosen_XF))
-        chord_X = chord_at(slots, slots.values_BNF[..., vocab.POSITION])[need_BN]
+        slot_BND = self.network(both).slot_BND
+        streams = [slot_BND[i * batch : (i + 1) * batch][now_BN] for i in range(len(both.bar_BN) // batch)]
+        track_X, hidden_XF = slots.track_BN[now_BN], hidden_BNF[now_BN]
+        chosen_XF = slots.values_BNF[now_BN]
+        chord_X = chord_at(slots, slots.values_BNF[..., vocab.POSITION])[now_BN]
         for field in range(len(vocab.FIELDS)):
             open_X = hidden_XF[:, field]
-            if open_X.any():
-                logits = self._logits(field, streams, chosen_XF, chord_X, guidance) + self.allowed[field][track_X]
-                if field == vocab.POSITION:
-                    logits = logits + between_neighbours(slots, hidden_BNF)[need_BN]
-                drawn = draw_classes(nucleus(logits, self.keep), self.temperature * FIELD_TEMPERATURE[field], generator)
-                sure = logits.log_softmax(-1).gather(-1, drawn[:, None]).squeeze(-1)
-                confidence_X = confidence_X + torch.where(open_X, sure, 0.0)
-                chosen_XF = chosen_XF.clone()
-                chosen_XF[:, field] = torch.where(open_X, drawn, chosen_XF[:, field])
+            if not open_X.any():
+                continue
+            logits = self._logits(field, streams, chosen_XF, chord_X, guidance) + self.allowed[field][track_X]
             if field == vocab.POSITION:
-                position_BN = slots.values_BNF[..., vocab.POSITION].masked_scatter(need_BN, chosen_XF[:, field])
-                chord_X = chord_at(slots, position_BN)[need_BN]
+                logits = logits + between_neighbours(slots, hidden_BNF)[now_BN]
+            drawn = draw_classes(nucleus(logits, self.keep), self.temperature * FIELD_TEMPERATURE[field], generator)
+            chosen_XF = chosen_XF.clone()
+            chosen_XF[:, field] = torch.where(open_X, drawn, chosen_XF[:, field])
+            if field == vocab.POSITION:
+                position_BN = slots.values_BNF[..., vocab.POSITION].masked_scatter(now_BN, chosen_XF[:, field])
+                chord_X = chord_at(slots, position_BN)[now_BN]
         values = slots.values_BNF.clone()
-        values[need_BN] = chosen_XF
-        confidence = torch.zeros(need_BN.shape)
-        confidence[need_BN] = confidence_X / hidden_XF.sum(-1)
-        return values, confidence, hidden.wrong_BNF[:batch].float()
+        values[now_BN] = chosen_XF
+        return values
 
     def _logits(self, field: int, streams: list[Tensor], chosen_XF: Tensor, chord_X: Tensor, guidance: float) -> Tensor:
         said = self.network.field_logits(field, streams[0], chosen_XF, chord_X).float().log_softmax(-1)
@@ -165,32 +159,20 @@ def spread(slots: Slots, generator: torch.Generator) -> Tensor:
 def denoise(slots: Slots, noise: Noise, draw: FieldSampler, steps: int, guidance: float, generator: torch.Generator) -> Iterator[Slots]:
     """Yield the slots after each step; fields still hidden carry the mask class. After the last step nothing is hidden.
 
-    ``noise.hidden_BNF`` follows along, so that a caller can tell what is revealed.
+    ``noise.hidden_BNF`` follows along, so that a caller can tell what is revealed. Which slots a step reveals is decided
+    before it draws: only these go through the in-note heads.
     """
     priority = spread(slots, generator)
     total_B = noise.hidden_BNF.any(-1).sum(1)
     for step in range(steps):
-        done = (step + 1) / steps
         weight = 1 + (guidance - 1) * max(0.0, step / steps - GUIDANCE_START) / (1 - GUIDANCE_START)
-        if noise.hidden_BNF.any():
-            values, confidence, wrong = draw(slots, noise.hidden_BNF, weight, generator)
-            hidden_BN = noise.hidden_BNF.any(-1)
-            keep = torch.where(torch.tensor(step + 1 < steps), (total_B * math.cos(math.pi / 2 * done)).round().long(), 0)
-            number = (hidden_BN.sum(1) - keep).clamp(min=0)
-            score = (priority + 0.05 * confidence).masked_fill(~hidden_BN, -1e9)
-            now = hidden_BN & (score.argsort(1, descending=True).argsort(1) < number[:, None])
-            slots = slots.but(torch.where(now[..., None], values, slots.values_BNF))
-            noise.hidden_BNF = noise.hidden_BNF & ~now[..., None]
-            if RETRACT_FROM < done < RETRACT_TO:
-                _retract(noise, wrong, now, number)
-            slots = slots.but(mask_values(noise.hidden_BNF, slots.values_BNF))
+        hidden_BN = noise.hidden_BNF.any(-1)
+        keep_B = (total_B * math.cos(math.pi / 2 * (step + 1) / steps)).round().long() if step + 1 < steps else torch.zeros_like(total_B)
+        number_B = (hidden_BN.sum(1) - keep_B).clamp(min=0)
+        rank = priority.masked_fill(~hidden_BN, -1.0).argsort(1, descending=True).argsort(1)
+        now_BN = hidden_BN & (rank < number_B[:, None])
+        if now_BN.any():
+            values = draw(slots, noise.hidden_BNF, now_BN, weight, generator)
+            noise.hidden_BNF = noise.hidden_BNF & ~now_BN[..., None]
+            slots = slots.but(mask_values(noise.hidden_BNF, values))
         yield slots
-
-
-def _retract(noise: Noise, wrong_BNF: Tensor, now_BN: Tensor, number_B: Tensor) -> None:
-    """Hide again the revealed notes that the network itself now judges most wrong (a learned ReMDM, Wang et al. 2025)."""
-    can = (noise.open_BNF & ~noise.hidden_BNF).any(-1) & ~now_BN
-    doubt = wrong_BNF[..., : vocab.VELOCITY].amax(-1).masked_fill(~can, -1e9)
-    most = (number_B * RETRACT_SHARE * 4).ceil().long()
-    back = can & (doubt.argsort(1, descending=True).argsort(1) < most[:, None]) & (doubt > 0)
-    noise.hidden_BNF |= back[..., None] & noise.open_BNF
