@@ -30,7 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "musediff.data.store": {"musediff.errors"},
     "musediff.data": REQUEST | {"musediff.midi", "musediff.data.store"},
     "musediff.checkpoint": {"musediff.errors"},
-    "musediff.engines": CORE | {"musediff.data.store", "musediff.checkpoint"},
+    "musediff.tokens": CORE,
+    "musediff.engines": CORE | {"musediff.data.store", "musediff.checkpoint", "musediff.tokens"},
     "musediff.priors": CORE | {"musediff.midi"},
     "musediff.job": CORE | {"musediff.engines", "musediff.midi"},
     "musediff.pipeline": REQUEST

@@ -1,0 +1,220 @@
+"""The muse engine: Gaussian diffusion over token embeddings (DiffuSeq, Gong et al. 2023), behind the interface of ``engines.base``.
+
+One clock: the strength decides at which step the reverse chain starts, the sampler visits steps from there down to 0, and
+the result is the last x0. Given tokens are never noised. In the last quarter of the visits, and at the end, every guess
+is rounded to the likeliest legal sequence of exactly the asked bars.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from musediff import checkpoint
+from musediff.clip import Clip
+from musediff.engines.base import Request
+from musediff.engines.muse import canvas as canvases
+from musediff.engines.muse.canvas import Canvas
+from musediff.engines.muse.denoiser import WindowDenoiser, padded
+from musediff.engines.muse.density import notes_per_quarter
+from musediff.engines.muse.network import MuseConfig, MuseNetwork
+from musediff.engines.muse.process import q_sample
+from musediff.engines.muse.repair import find_wrong
+from musediff.engines.muse.samplers import SAMPLERS, draw_noise
+from musediff.engines.muse.schedule import Schedule, ScheduleConfig, visited
+from musediff.engines.muse.strength import survival, time_for_strength
+from musediff.errors import BadCheckpoint, BadRequest
+from musediff.tokens import vocab
+from musediff.tokens.grammar import FREE
+from musediff.tokens.vocab import Kind
+
+CLAMPED = 0.25  # share of the visits, the last ones, whose guess is rounded to a legal sequence (engines.md 2.3)
+NOTE_KINDS = (Kind.BAR, Kind.POSITION, Kind.VELOCITY, Kind.PITCH, Kind.DURATION)
+
+
+@dataclass(slots=True)
+class Window:
+    """Bars that are worked on at once, for all variants. Rows are padded to one length."""
+
+    place: tuple[int, int, int]  # first bar, first that may change, behind the last
+    clips: list[Clip]
+    index: list[np.ndarray]  # notes of the working clip that are inside
+    canvases: list[Canvas]
+    denoiser: WindowDenoiser
+    x0_BLD: Tensor | None = None  # the last guess
+
+
+@dataclass(slots=True)
+class MuseState:
+    """A job under way. ``clips`` are those of the variants with all finished windows in place."""
+
+    request: Request
+    generator: torch.Generator
+    clips: list[Clip]
+    plan: list[tuple[int, int, int]]
+    redrawn: list[np.ndarray | None]  # per variant (R,) new numbers of notes
+    total: int
+    step: int = 0
+    window: Window | None = None
+    raw_legal: list[bool] = field(default_factory=list)  # of every window and variant: was the sequence legal without help?
+
+
+class MuseEngine:
+    """Generates, modifies, infills and repairs one track at a time."""
+
+    name = "muse"
+
+    def __init__(self, network: MuseNetwork, schedule: Schedule, sampler: str = "ddim") -> None:
+        self.network, self.schedule, self.sampler = network.eval().requires_grad_(False), schedule, SAMPLERS[sampler]
+        self.size = network.config.vocab_size
+        self.table_VD = network.table_VD
+        of_notes = torch.from_numpy(np.isin(vocab.KIND[: self.size], NOTE_KINDS))
+        self.survival_T = survival(self.table_VD, schedule, torch.Generator().manual_seed(0), of_notes)
+
+    @classmethod
+    def load(cls, folder: Path, dtype: torch.dtype = torch.bfloat16) -> "MuseEngine":
+        """Weights from a checkpoint folder.
+
+        Raises:
+            BadCheckpoint: see ``checkpoint``; or the network's settings are not ours.
+        """
+        config = checkpoint.read_config(folder)
+        if config["engine"] != cls.name:
+            raise BadCheckpoint(f"{folder}: these are weights of the engine {config['engine']}, not of {cls.name}.")
+        try:
+            network = MuseNetwork(MuseConfig(**config["network"]))
+            schedule = ScheduleConfig(**config["about"]["schedule"]).build()
+        except (TypeError, KeyError, BadRequest) as error:
+            raise BadCheckpoint(f"{folder / 'config.json'}: unknown network or schedule setting ({error}).") from error
+        network.load_state_dict(checkpoint.load_weights(folder, config, vocab.fingerprint(), network.state_dict()))
+        return cls(network.to(dtype), schedule)
+
+    @classmethod
+    def tiny(cls) -> "MuseEngine":
+        """Random weights, for tests: every clip is legal, none is music."""
+        torch.manual_seed(0)
+        return cls(MuseNetwork(MuseConfig.tiny(vocab.SIZE)), ScheduleConfig(steps=200).build())
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.network.parameters())
+
+    def check(self, request: Request) -> None:
+        """Refuse what this engine cannot do.
+
+        Raises:
+            BadRequest: more than one track is to change, or a bar has too many notes.
+        """
+        if len(request.tracks) != 1:
+            raise BadRequest(
+                f"The muse engine changes one track at a time, {len(request.tracks)} are chosen. Choose one, or the slots engine."
+            )
+        self._plan(request, None)
+
+    def prepare(self, request: Request, generator: torch.Generator) -> MuseState:
+        """Decide which bars get a new number of notes, and in which windows the clip is worked on."""
+        rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        redraw = request.mode == "generate" or (request.strength >= 1 and len(request.fields) == len(canvases.KINDS_OF))
+        redrawn = [self._new_counts(request, rng) if redraw else None for _ in range(request.variants)]
+        plan = self._plan(request, redrawn[0])
+        nothing = request.mode == "modify" and request.strength <= 0
+        clips = [request.clip] * request.variants
+        steps = len(visited(self._first_step(request), request.steps))
+        return MuseState(request, generator, clips, [] if nothing else plan, redrawn, 0 if nothing else len(plan) * steps)
+
+    def _first_step(self, request: Request) -> int:
+        last = self.schedule.steps - 1
+        return last if request.mode != "modify" else max(0, time_for_strength(request.strength, self.survival_T))
+
+    def _new_counts(self, request: Request, rng: np.random.Generator) -> np.ndarray:
+        """(R,) notes of each bar: one density for all, so that only the sum matters."""
+        clip = request.clip
+        quarters = clip.bar_ticks / 480
+        rate = notes_per_quarter(clip.tracks[request.tracks[0]].role, request.density, rng) * quarters
+        return np.diff(np.rint(np.arange(clip.num_measures + 1) * rate)).astype(np.int64)
+
+    def _plan(self, request: Request, redrawn_R: np.ndarray | None) -> list[tuple[int, int, int]]:
+        clip, track = request.clip, request.tracks[0]
+        inside = self._inside(request)
+        bar = np.minimum([note.onset_ticks // clip.bar_ticks for note in clip.tracks[track].notes], clip.num_measures - 1).astype(np.int64)
+        counts = np.bincount(bar, minlength=clip.num_measures)
+        if redrawn_R is not None:
+            counts = np.where(inside, redrawn_R, counts)
+        return canvases.windows(clip, track, inside, counts, self.size, self.network.config.seq_len)
+
+    def _inside(self, request: Request) -> np.ndarray:
+        inside = np.zeros(request.clip.num_measures, bool)
+        inside[list(range(len(inside)) if request.bars is None else sorted(request.bars))] = True
+        return inside
+
+    def steps(self, state: MuseState) -> Iterator[MuseState]:
+        """One visit of the reverse chain a turn, window by window."""
+        for place in state.plan:
+            window = state.window = self._open(state, place)
+            if state.request.mode == "repair":
+                self._find(state.request, window)
+            if any((canvas.fixed == FREE).any() for canvas in window.canvases):
+                for guess in self._denoise(state, window):
+                    window.x0_BLD = guess
+                    state.step += 1
+                    yield state
+                state.raw_legal += window.denoiser.raw_legal
+                state.clips = self._placed(state, window)
+            state.window = None
+        if state.step < state.total:  # windows without anything to do
+            state.step = state.total
+            yield state
+
+    def _open(self, state: MuseState, place: tuple[int, int, int]) -> Window:
+        """Cut a window out of every variant and lay out its tokens."""
+        first, begin, last = place
+        request = state.request
+        inside = self._inside(request)[first:last] & (np.arange(first, last) >= begin)
+        pieces = [canvases.cut(clip, request.tracks[0], first, last) for clip in state.clips]
+        kinds = canvases.open_kinds(request)
+        laid = [
+            canvases.build(piece, inside, kinds, None if redrawn is None else redrawn[first:last])
+            for (piece, _), redrawn in zip(pieces, state.redrawn, strict=True)
+        ]
+        visits = len(visited(self._first_step(request), request.steps))
+        guidance = 1.0 if request.mode == "repair" else request.guidance
+        denoiser = WindowDenoiser(self.network, self.schedule, pieces[0][0], laid, guidance, visits - math.ceil(CLAMPED * visits))
+        return Window(place, [piece for piece, _ in pieces], [index for _, index in pieces], laid, denoiser)
+
+    def _find(self, request: Request, window: Window) -> None:
+        """Close all tokens but those that the network thinks wrong. All variants of a repair see the same notes."""
+        found = find_wrong(self.network, self.schedule, window.denoiser.prefixes[0], window.canvases[0], self.survival_T, request.strength)
+        for canvas in window.canvases:
+            canvas.fixed = np.where(found, canvas.fixed, canvas.ids)
+
+    def _denoise(self, state: MuseState, window: Window) -> Iterator[Tensor]:
+        """The guess (B, L, D) after every visit."""
+        request = state.request
+        ids_BL = padded(window.canvases, "ids", vocab.PAD)
+        noised_BL = padded(window.canvases, "fixed", vocab.PAD) == FREE
+        anchor_BLD = self.network.embed(ids_BL)
+        times = visited(self._first_step(request), request.steps)
+        noise_BLD = request.temperature * draw_noise(anchor_BLD, state.generator)
+        x_BLD = q_sample(anchor_BLD, torch.full((len(ids_BL),), times[0]), self.schedule, noise_BLD, noised_BL)
+        chain = self.sampler(window.denoiser, self.schedule, times, x_BLD, anchor_BLD, noised_BL, state.generator)
+        for _, x0_BLD in chain:
+            yield x0_BLD
+
+    def _placed(self, state: MuseState, window: Window) -> list[Clip]:
+        """The clips with the window as its last guess has it."""
+        assert window.x0_BLD is not None
+        tokens_BL = window.denoiser.legal_tokens(window.x0_BLD).numpy()
+        found = []
+        for clip, piece, index, canvas, tokens in zip(state.clips, window.clips, window.index, window.canvases, tokens_BL, strict=True):
+            notes = canvases.to_notes(canvas, tokens[: canvas.length], piece)
+            found.append(canvases.splice(clip, state.request.tracks[0], window.place, index, notes))
+        return found
+
+    def finish(self, state: MuseState) -> list[Clip]:
+        """Clips as they stand: the window under way as its last guess has it, later ones as they were."""
+        window = state.window
+        return state.clips if window is None or window.x0_BLD is None else self._placed(state, window)
