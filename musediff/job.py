@@ -99,9 +99,14 @@ class Upload:
 
 
 class Job:
-    """One request on its way. Iterating runs it; leaving the loop early keeps what there is."""
+    """One request on its way. Iterating runs it; leaving the loop early keeps what there is.
+
+    Raises:
+        BadRequest: the engine cannot do this (when made, before any work).
+    """
 
     def __init__(self, engine: Engine, name: str, request: Request, notes: tuple[str, ...], settings: str, source: Clip | None) -> None:
+        engine.check(request)
         self._engine, self._name, self._request = engine, name, request
         self._notes, self._settings, self._source = notes, settings, source
         self._state: State | None = None

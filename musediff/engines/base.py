@@ -52,6 +52,14 @@ class Engine(Protocol):
         """Number of weights."""
         ...
 
+    def check(self, request: Request) -> None:
+        """Refuse what this engine cannot do, before any work.
+
+        Raises:
+            BadRequest: saying what to ask for instead.
+        """
+        ...
+
     def prepare(self, request: Request, generator: torch.Generator) -> State:
         """Decide what is given and what is noise."""
         ...

@@ -1,9 +1,12 @@
 """Engines by name, and where their bundled weights lie. The only place that knows all of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from musediff.engines.base import Engine
+from musediff.engines.muse.engine import MuseEngine
 from musediff.engines.slots.engine import SlotsEngine
 
 
@@ -19,5 +22,5 @@ class Loadable(Protocol):
         ...
 
 
-ENGINES: dict[str, Loadable] = {"slots": SlotsEngine}
+ENGINES: Mapping[str, Loadable] = MappingProxyType({"slots": SlotsEngine, "muse": MuseEngine})
 WEIGHTS = Path(__file__).parents[2] / "assets" / "weights"

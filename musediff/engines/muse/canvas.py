@@ -115,7 +115,8 @@ def windows(clip: Clip, track: int, inside_R: np.ndarray, counts_R: np.ndarray, 
                 f"Bar {start + 1} has {counts_R[start]} notes, more than this model can hold. Use the slots engine, or leave that bar out."
             )
         last = start + 1
-        while last < whole and last - start < WINDOW_BARS - CONTEXT_BARS and cost(start, last + 1) <= room:
+        before = max(0, start - CONTEXT_BARS)  # room is left for what the window sees
+        while last < whole and last - start < WINDOW_BARS - CONTEXT_BARS and cost(before, last + 1) <= room:
             last += 1
         first = start
         while first > 0 and start - first < CONTEXT_BARS and cost(first - 1, last) <= room:

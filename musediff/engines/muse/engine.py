@@ -7,7 +7,7 @@ is rounded to the likeliest legal sequence of exactly the asked bars.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +97,7 @@ class MuseEngine:
     def tiny(cls) -> "MuseEngine":
         """Random weights, for tests: every clip is legal, none is music."""
         torch.manual_seed(0)
-        return cls(MuseNetwork(MuseConfig.tiny(vocab.SIZE)), ScheduleConfig(steps=200).build())
+        return cls(MuseNetwork(replace(MuseConfig.tiny(), normalise=True)), ScheduleConfig(steps=200).build())
 
     @property
     def parameters(self) -> int:

@@ -77,9 +77,12 @@ class SlotsEngine:
     def parameters(self) -> int:
         return sum(p.numel() for p in self.network.parameters())
 
+    def check(self, request: Request) -> None:
+        """Every request of at most ``vocab.MAX_TRACKS`` tracks can be done."""
+        assert len(request.clip.tracks) <= vocab.MAX_TRACKS
+
     def prepare(self, request: Request, generator: torch.Generator) -> SlotsState:
         """Hide what the mode and the strength ask for. Which bars get a new number of notes is decided here, the number in ``steps``."""
-        assert len(request.clip.tracks) <= vocab.MAX_TRACKS
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         tracks = layout.encode_clip(request.clip)
         inside, fields = layout.region(request), layout.open_fields(request)

@@ -1,4 +1,4 @@
-"""Promises of the slots engine, kept with any weights: legal clips, exact regions, calibrated ends, same seed same bytes."""
+"""Promises of every engine, kept with any weights: legal clips, exact regions, calibrated ends, same seed same bytes."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from musediff.clip import PITCH_RANGES, TIME_SIGNATURES, Clip, Meta
 from musediff.engines.finishing import octave_shift
+from musediff.engines.registry import ENGINES
 from musediff.errors import BadRequest
 from musediff.pipeline import MusePipeline, Sampling
 from tests.slots.conftest import make_clip
@@ -17,9 +18,14 @@ from tests.slots.conftest import make_clip
 SLOW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
+@pytest.fixture(scope="module", params=sorted(ENGINES))
+def pipeline(request: pytest.FixtureRequest) -> MusePipeline:
+    return MusePipeline.tiny(request.param)
+
+
 @pytest.fixture(scope="module")
-def pipeline() -> MusePipeline:
-    return MusePipeline.tiny()
+def slots() -> MusePipeline:
+    return MusePipeline.tiny("slots")
 
 
 def assert_legal(clip: Clip) -> None:
@@ -85,10 +91,10 @@ def test_strength_zero_is_the_source_and_one_leaves_nothing_of_it(pipeline: Muse
     assert len(set(new.tracks[0].notes) & set(clip.tracks[0].notes)) <= 1  # random weights may hit a note by chance
 
 
-def test_more_strength_changes_more(pipeline: MusePipeline) -> None:
+def test_more_strength_changes_more(slots: MusePipeline) -> None:
     clip = make_clip(2, bars=8, per_bar=8)
     changed = [
-        len(set(clip.tracks[0].notes) - set(pipeline.modify(clip, s, sampling=Sampling(seed=3, steps=4)).clips[0].tracks[0].notes))
+        len(set(clip.tracks[0].notes) - set(slots.modify(clip, s, sampling=Sampling(seed=3, steps=4)).clips[0].tracks[0].notes))
         for s in (0.1, 0.4, 0.7, 1.0)
     ]
     assert changed == sorted(changed)
@@ -101,8 +107,10 @@ def test_only_the_fields_that_may_change_do(pipeline: MusePipeline) -> None:
     assert [n[:3] for n in made.tracks[0].notes] == [n[:3] for n in clip.tracks[0].notes]
     assert made != clip
     made = pipeline.modify(clip, 0.9, fields=frozenset({"pitch"}), sampling=Sampling(seed=2, steps=4)).clips[0]
-    rhythm = lambda c: sorted((n.onset_ticks, n.duration_ticks, n.velocity) for n in c.tracks[0].notes)  # noqa: E731
-    assert rhythm(made) == rhythm(clip)
+    rhythm = lambda c: {(n.onset_ticks, n.velocity) for n in c.tracks[0].notes}  # noqa: E731
+    assert rhythm(made) <= rhythm(clip)  # two notes that are drawn alike become one
+    assert len(rhythm(made)) > 0.5 * len(rhythm(clip))
+    assert {n.pitch for n in made.tracks[0].notes} != {n.pitch for n in clip.tracks[0].notes}
 
 
 def test_a_further_track_leaves_the_given_ones_alone(pipeline: MusePipeline) -> None:
@@ -122,7 +130,7 @@ def test_progress_is_legal_at_every_step_and_stop_keeps_what_there_is(pipeline: 
         if progress.step == 5:
             job.stop()
     assert len(seen) == 5
-    assert seen[0] < seen[-1]
+    assert seen[0] < seen[-1] or pipeline.engine_name == "muse"  # which draws all notes at once, from the first step on
     result = job.result()
     assert not result.complete
     assert len(result.clips[0].tracks[0].notes) == seen[-1]
@@ -152,13 +160,13 @@ def test_changed_notes_do_not_collide_and_the_file_holds_what_is_shown(pipeline:
         assert all(places.count(n[:2]) == 1 for n in changed)
 
 
-def test_a_bar_that_is_drawn_empty_is_empty(pipeline: MusePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_that_is_drawn_empty_is_empty(slots: MusePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(network, slots, hidden, bias, generator):
         return slots.counts_BRK * ~hidden
 
     monkeypatch.setattr("musediff.engines.slots.engine.sample_counts", nothing)
     clip = make_clip(0)
-    made = pipeline.modify(clip, 1.0, bars=frozenset({2}), sampling=Sampling(seed=1, steps=2)).clips[0]
+    made = slots.modify(clip, 1.0, bars=frozenset({2}), sampling=Sampling(seed=1, steps=2)).clips[0]
     assert made.tracks[0].notes == tuple(n for n in clip.tracks[0].notes if n.onset_ticks // clip.bar_ticks != 2)
 
 

@@ -1,0 +1,140 @@
+"""The muse engine's own promises: strength is the share of tokens that are lost, windows, guidance, repair, what it refuses."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from musediff.clip import Clip, Meta, Note, Track
+from musediff.engines.base import Request
+from musediff.engines.muse.canvas import WINDOW_BARS, build, windows
+from musediff.engines.muse.denoiser import WindowDenoiser
+from musediff.engines.muse.engine import MuseEngine, MuseState
+from musediff.engines.muse.process import nearest
+from musediff.errors import BadRequest
+from musediff.pipeline import MusePipeline, Sampling
+from musediff.tokens import commu
+from musediff.tokens.vocab import INSTRUMENT, KEY, META_TOKENS, ROLE, SIZE
+from tests.slots.conftest import make_clip
+
+
+@pytest.fixture(scope="module")
+def engine() -> MuseEngine:
+    return MuseEngine.tiny()
+
+
+def run(engine: MuseEngine, request: Request) -> tuple[MuseState, list[Clip]]:
+    engine.check(request)
+    state = engine.prepare(request, torch.Generator().manual_seed(request.seed))
+    for _ in engine.steps(state):
+        pass
+    return state, engine.finish(state)
+
+
+def reader(self: WindowDenoiser, which: int, x_BLD: Tensor, t: int) -> Tensor:
+    """A denoiser that knows the table and nothing of music: the nearest token of what it is shown."""
+    signal = float(self.schedule.alpha_bar_T[t].sqrt())
+    return self.network.embed(nearest(x_BLD / signal, self.network.table_VD))
+
+
+def grid_clip(seed: int, bars: int = 8, notes: int = 10) -> Clip:
+    """Notes that the grid holds exactly."""
+    rng = np.random.default_rng(seed)
+    places = sorted({(int(rng.integers(bars * 16)) * 120, int(rng.integers(40, 90))) for _ in range(bars * notes)})
+    velocity = rng.integers(10, 60, len(places)) * 2 + 1
+    return Clip(bars, (Track(tuple(Note(t, p, 120, int(v)) for (t, p), v in zip(places, velocity, strict=True)), role="accompaniment"),))
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.3, 0.6, 0.9])
+def test_strength_is_the_share_of_tokens_that_are_lost(engine: MuseEngine, monkeypatch: pytest.MonkeyPatch, strength: float) -> None:
+    monkeypatch.setattr(WindowDenoiser, "_guess", reader)
+    clip = grid_clip(1, bars=16, notes=14)
+    _, (made,) = run(engine, Request(mode="modify", clip=clip, strength=strength, steps=1, temperature=1.0))
+    old, new = (commu.encode(c).ids for c in (clip, made))
+    lost = 1 - len(set(clip.tracks[0].notes) & set(made.tracks[0].notes)) / len(clip.tracks[0].notes)
+    assert len(old) >= len(new)
+    assert lost == pytest.approx(1 - (1 - strength) ** 4, abs=0.12)  # a note is lost with the first of its four tokens
+
+
+def test_nothing_is_lost_if_the_network_knows(engine: MuseEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = grid_clip(2, bars=4)
+    truth = torch.from_numpy(commu.note_part(np.array(clip.tracks[0].notes), clip.num_measures, clip.bar_ticks).ids)
+    monkeypatch.setattr(WindowDenoiser, "_guess", lambda self, which, x, t: self.network.embed(truth[None]))
+    state, (made,) = run(engine, Request(mode="modify", clip=clip, strength=0.95, steps=20))
+    assert made == clip
+    assert state.raw_legal == [True]
+
+
+def test_raw_legality_is_of_the_guess_before_it_is_mended(engine: MuseEngine) -> None:
+    state, _ = run(engine, Request(mode="generate", clip=Clip(4, (Track((), role="bass"),)), variants=3, steps=8))
+    assert state.raw_legal == [False] * 3  # random weights
+
+
+@pytest.mark.parametrize(("bars", "per_bar"), [(40, 4), (64, 6), (17, 3)])
+def test_long_clips_are_done_in_windows_that_fit_and_hold_every_bar(engine: MuseEngine, bars: int, per_bar: int) -> None:
+    clip = replace(make_clip(1, bars=bars, per_bar=per_bar), num_measures=bars)
+    inside = np.ones(bars, bool)
+    counts = np.full(bars, per_bar)
+    room = engine.network.config.seq_len
+    found = windows(clip, 0, inside, counts, SIZE, room)
+    assert [bar for _, begin, last in found for bar in range(begin, last)] == list(range(bars))
+    assert all(last - first <= WINDOW_BARS and first <= begin < last for first, begin, last in found)
+    assert all(first < begin for first, begin, _ in found[1:])  # later windows see what is before them
+    meta = Meta(num_measures=bars, time_signature="4/4", track_role="main_melody")
+    made = MusePipeline.tiny("muse").generate(meta, Sampling(seed=1, steps=2)).clips[0]
+    onset_bars = {n.onset_ticks // made.bar_ticks for n in made.tracks[0].notes}
+    assert max(onset_bars) > bars - WINDOW_BARS
+
+
+def test_a_window_before_or_behind_is_not_touched_again(engine: MuseEngine) -> None:
+    clip = make_clip(3, bars=40)
+    bars = frozenset({20, 21, 35})
+    state, (made,) = run(engine, Request(mode="modify", clip=clip, strength=1.0, bars=bars, steps=3))
+    assert len(state.plan) == 2
+    outside = lambda c: [n for n in c.tracks[0].notes if n.onset_ticks // c.bar_ticks not in bars]  # noqa: E731
+    assert outside(made) == outside(clip)
+
+
+def test_too_many_notes_in_a_bar_or_two_tracks_are_refused_before_work() -> None:
+    pipeline = MusePipeline.tiny("muse")
+    with pytest.raises(BadRequest, match="Bar 1 has"):
+        pipeline.start_modify(make_clip(0, bars=1, per_bar=80), 0.5)
+    with pytest.raises(BadRequest, match="one track at a time"):
+        pipeline.start_modify(make_clip(0, tracks=2), 0.5, tracks=(0, 1))
+
+
+def test_only_what_the_network_thinks_wrong_is_repaired(engine: MuseEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = grid_clip(4)
+    wrong = {3, 11, 20}
+
+    def find(network: object, schedule: object, prefix: object, canvas, survival: Sequence[float], sensitivity: float) -> np.ndarray:
+        return np.isin(canvas.source, list(wrong)) & (canvas.fixed == -1)
+
+    monkeypatch.setattr("musediff.engines.muse.engine.find_wrong", find)
+    _, (made,) = run(engine, Request(mode="repair", clip=clip, strength=0.5, steps=4))
+    kept = set(made.tracks[0].notes)
+    assert {i for i, note in enumerate(clip.tracks[0].notes) if note not in kept} == wrong
+
+
+def test_the_density_is_the_number_of_notes(engine: MuseEngine) -> None:
+    frame = Clip(8, (Track((), role="accompaniment"),))
+
+    def size(density: float) -> float:
+        requests = [Request(mode="generate", clip=frame, steps=2, seed=seed, density=density) for seed in range(6)]
+        return float(np.mean([len(commu.encode(run(engine, request)[1][0]).ids) for request in requests]))
+
+    assert size(-1.0) < size(0.0) < size(1.0)
+
+
+def test_guidance_weighs_the_guess_with_labels_against_the_one_without(engine: MuseEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = Clip(4, (Track((), role="bass", instrument="tuba"),), key="cmajor", chords=(0,) * 32)
+    canvas = build(clip, np.ones(4, bool), (), np.full(4, 2))
+    denoiser = WindowDenoiser(engine.network, engine.schedule, clip, [canvas], 3.0, 99)
+    said, bare = (prefix.tolist() for prefix in denoiser.prefixes)
+    assert len(bare) == META_TOKENS + 1 < len(said)
+    assert {ROLE, INSTRUMENT, KEY} <= set(bare)
+    monkeypatch.setattr(WindowDenoiser, "_guess", lambda self, which, x, t: torch.full_like(x, 2.0 if which == 0 else 1.5))
+    assert float(denoiser(torch.zeros(1, canvas.length, 16), 5).mean()) == pytest.approx(1.5 + 3 * 0.5)
