@@ -68,15 +68,17 @@ class Endpoints:
         return self._answer(run, "modified")
 
     def repair(
-        self, file: FileData, bars: str = "", variants: int = 1, seed: int | None = None, steps: int = USUAL.steps
-    ) -> tuple[list[FileData], dict[str, Any]]:
+        self, file: FileData, bars: str = "", variants: int = 1, seed: int | None = None, steps: int = USUAL.steps,
+        sensitivity: float = 0.5,
+    ) -> tuple[list[FileData], dict[str, Any]]:  # fmt: skip
         """Find the notes of a MIDI file that do not belong and replace only them, in `bars` such as "3-4" (empty: all).
-        Returns files (per variant: MIDI, WAV, PNG) and a report."""
+        `sensitivity` 0-1 is how readily a note is suspected. Returns files (per variant: MIDI, WAV, PNG) and a report."""
 
         def run() -> tuple[Result, Meta]:
             clip = self._pipeline.open(*_received(file)).clip
             sampling = Sampling(variants=variants, seed=seed, steps=steps)
-            return self._pipeline.repair(clip, bars=read_bars(bars, clip.num_measures), sampling=sampling), Meta()
+            region = read_bars(bars, clip.num_measures)
+            return self._pipeline.repair(clip, bars=region, sensitivity=sensitivity, sampling=sampling), Meta()
 
         return self._answer(run, "repaired")
 

@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 
 from demo import form, texts
-from demo.session import Source
+from demo.session import Desk, Source
 from musediff.clip import Meta
-from musediff.pipeline import Sampling, Upload
+from musediff.pipeline import Sampling
 
 Components = list[gr.components.Component]
 
@@ -30,18 +30,21 @@ class Change:
 
     file: gr.File
     info: gr.HTML
+    back: gr.Button
+    forth: gr.Button
     picker: gr.Column
     tracks: gr.Dropdown
     first_bar: gr.Textbox
     retake: gr.Button
     operation: gr.Radio
     strength: gr.Slider
+    sensitivity: gr.Slider
     words: gr.HTML
     bars: gr.Textbox
     may: gr.CheckboxGroup
     track: gr.Dropdown
     form: form.Form
-    source: gr.State
+    desk: gr.State
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ def build_generate() -> Generate:
 def build_change() -> Change:
     file = gr.File(label=texts.UPLOAD, file_types=[".mid", ".midi"], type="filepath", height=96, elem_id="upload")
     info = gr.HTML(about(None), elem_id="source")
+    with gr.Row(elem_classes="tight", elem_id="history"):
+        back, forth = (
+            gr.Button(label, size="sm", visible=False, min_width=120, elem_id=name)
+            for label, name in ((texts.BACK, "back"), (texts.FORTH, "forth"))
+        )
     with gr.Column(visible=False, elem_id="picker") as picker, gr.Row(elem_classes="tight"):
         tracks = gr.Dropdown([], multiselect=True, label=texts.TRACKS, info=texts.TRACKS_INFO, scale=3, min_width=160, elem_id="tracks")
         first_bar = gr.Textbox("1", label=texts.FIRST_BAR, max_lines=1, scale=1, min_width=70, elem_id="first-bar", elem_classes="number")
@@ -74,15 +82,18 @@ def build_change() -> Change:
         )  # fmt: skip
         bars = gr.Textbox("", label=texts.BARS[0], placeholder=texts.BARS[1], min_width=120, elem_id="bars")
     strength = gr.Slider(0, 1, 0.4, step=0.05, label=texts.STRENGTH, elem_id="strength", buttons=[])
-    words = gr.HTML(about_strength("modify", 0.4), elem_id="strength-words")
+    sensitivity = gr.Slider(0, 1, 0.5, step=0.05, label=texts.SENSITIVITY, visible=False, elem_id="sensitivity", buttons=[])
+    words = gr.HTML(about_strength("modify", 0.4, 0.5), elem_id="strength-words")
     may = gr.CheckboxGroup(
         [(label, name) for name, label in texts.MAY.items()], value=list(texts.MAY), label=texts.MAY_CHANGE, elem_id="may"
     )
     track = gr.Dropdown([("1", 0)], value=0, label=texts.TRACK, visible=False, elem_id="track")
     with gr.Accordion(texts.DETECTED, open=False, elem_id="detected"):
         fields = form.build(Meta(), "", "change", fixed=frozenset({"time_signature", "num_measures"}))
-    source = gr.State(None, time_to_live=3600)
-    return Change(file, info, picker, tracks, first_bar, retake, operation, strength, words, bars, may, track, fields, source)
+    desk = gr.State(Desk(), time_to_live=3600)
+    return Change(
+        file, info, back, forth, picker, tracks, first_bar, retake, operation, strength, sensitivity, words, bars, may, track, fields, desk
+    )
 
 
 def build_shared() -> Shared:
@@ -118,31 +129,37 @@ def about(source: Source | None) -> str:
         f"{clip.num_measures} bars of {clip.time_signature}", f"{clip.bpm} BPM", texts.key(clip.key) if clip.key else "",
         texts.instrument(track.instrument) if track.instrument else "", texts.ROLES.get(track.role or "", ""),
     ]  # fmt: skip
-    notes = "".join(f"<li>{esc(note)}</li>" for note in source.notes)
+    notes = "".join(f"<li>{esc(note)}</li>" for note in (source.opened.upload.notes if source.opened else ()))
     notes = f"<details open><summary>{texts.CHANGED_ON_THE_WAY}</summary><ul>{notes}</ul></details>" if notes else ""
     return f"<p><b>{esc(source.name)}</b><br>{esc(', '.join(f for f in facts if f))}</p>{notes}"
 
 
-def about_strength(operation: str, strength: float) -> str:
-    """What the strength slider means at this value."""
-    words = texts.REPAIR_WORDS if operation == "repair" else f"{strength:g}: {texts.strength_words(strength)}"
+def about_strength(operation: str, strength: float, sensitivity: float) -> str:
+    """What the slider of this operation means at its value."""
+    words = f"{strength:g}: {texts.strength_words(strength)}"
+    if operation == "repair":
+        words = f"{sensitivity:g}: {texts.sensitivity_words(sensitivity)}. {texts.REPAIR_WORDS}"
     return f'<p class="hint" role="status">{words}</p>'
 
 
-def fill(change: Change, source: Source, opened: Upload | None) -> dict[Any, Any]:
-    """Updates of the tab for a new clip to work on."""
-    clip = source.clip
-    names = [(f"{i + 1}: {texts.ROLES.get(t.role or '', t.name or texts.TRACK)}", i) for i, t in enumerate(clip.tracks)]
+def fill(change: Change, desk: Desk) -> dict[Any, Any]:
+    """Updates of the tab for another clip to work on."""
+    source = desk.source
+    tracks = source.clip.tracks if source else ()
+    names = [(f"{i + 1}: {texts.ROLES.get(t.role or '', t.name or texts.TRACK)}", i) for i, t in enumerate(tracks)] or [("1", 0)]
     updates = {
-        change.source: source, change.info: about(source), change.bars: "",
+        change.desk: desk, change.info: about(source), change.bars: "",
         change.track: gr.update(choices=names, value=0, visible=len(names) > 1),
+        change.back: gr.update(visible=bool(desk.past)), change.forth: gr.update(visible=bool(desk.future)),
     }  # fmt: skip
-    updates |= dict(zip(change.form.values(), form.of_clip(clip), strict=True))
-    if opened is not None:
-        score = opened.score
-        found = [(f"{i + 1}: {t.name or texts.UNNAMED}, {len(t.notes)} notes", i) for i, t in enumerate(score.tracks) if t.notes]
-        bars = score.end_ticks > clip.end_ticks + clip.bar_ticks
-        updates |= {change.picker: gr.update(visible=len(found) > 1 or bars), change.tracks: gr.update(choices=found)}
-    else:
-        updates |= {change.picker: gr.update(visible=False), change.file: None}
-    return updates
+    updates |= dict(zip(change.form.values(), form.of_clip(source.clip) if source else form.show(Meta()), strict=True))
+    if source is None or source.opened is None:
+        return updates | {change.picker: gr.update(visible=False)}
+    opened = source.opened
+    score = opened.upload.score
+    found = [(f"{i + 1}: {t.name or texts.UNNAMED}, {len(t.notes)} notes", i) for i, t in enumerate(score.tracks) if t.notes]
+    longer = opened.first_bar != "1" or score.end_ticks > source.clip.end_ticks + source.clip.bar_ticks
+    return updates | {
+        change.picker: gr.update(visible=len(found) > 1 or longer), change.first_bar: opened.first_bar,
+        change.tracks: gr.update(choices=found, value=list(opened.tracks)),
+    }  # fmt: skip

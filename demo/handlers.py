@@ -1,22 +1,34 @@
 """Events of the page -> calls of the pipeline -> updates of the screen. Plain methods and generators, tested without a browser."""
 
+import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from demo import form, texts
 from demo.output import Screen, Update, status_line
-from demo.session import Running, Shown, Source
+from demo.session import Desk, Heard, Opened, Running, Scene, Shown, Source
 from musediff.clip import META_FIELDS, Clip, Meta
 from musediff.errors import BadRequest, MuseError
-from musediff.pipeline import Job, MusePipeline, Sampling, Upload
+from musediff.pipeline import Job, MusePipeline, Sampling
 
+OWN_END = re.compile(rf"(-({'|'.join(texts.OPERATIONS)}))?-seed\d+-\d+$")
 FRAME_SECONDS = 1 / 8  # the live roll: a frame costs the server about 30 ms
+
+
+class Made(NamedTuple):
+    """What a job is about to make, and of what."""
+
+    asked: Meta
+    name: str
+    track: int = 0
+    operation: str = "generate"
+    source: Source | None = None
 
 
 class Handlers:
@@ -29,21 +41,23 @@ class Handlers:
 
     # ---- long jobs: generators, so that the page can show, stop and leave them -----------------------------------
 
-    def generate(self, shown: Shown | None, source: Source | None, add: bool, *values: Any) -> Iterator[Update]:
+    def generate(self, running: Running, shown: Shown | None, desk: Desk, add: bool, *values: Any) -> Iterator[Update]:
         """``values``: the form in the order of META_FIELDS, then the sampling controls."""
         try:
             meta = form.read(values[: len(META_FIELDS)])
-            context = on_roll(shown, source) if add else None
+            context = on_roll(shown, desk.source) if add else None
             job = self.pipeline.start_generate(meta, sampling(values[len(META_FIELDS) :]), context)
         except MuseError as error:
             yield self.screen.failed(str(error))
             return
-        yield from self._run(job, meta, "musediff", None, len(context.tracks) if context else 0)
+        yield from self._run(running, job, Made(meta, "musediff", track=len(context.tracks) if context else 0))
 
     def change(
-        self, source: Source | None, operation: str, strength: float, bars: str, may: Sequence[str], track: int | None, *values: Any
-    ) -> Iterator[Update]:
-        """Modify or repair ``source``; ``values`` as in :meth:`generate`."""
+        self, running: Running, desk: Desk, operation: str, strength: float, sensitivity: float, bars: str, may: Sequence[str],
+        track: int | None, *values: Any,
+    ) -> Iterator[Update]:  # fmt: skip
+        """Modify or repair what lies on the desk; ``values`` as in :meth:`generate`."""
+        source = desk.source
         try:
             if source is None:
                 raise BadRequest(texts.NO_SOURCE)
@@ -52,7 +66,7 @@ class Handlers:
             chosen = sampling(values[len(META_FIELDS) :])
             if operation == "repair":
                 meta = Meta()
-                job = self.pipeline.start_repair(clip, bars=region, tracks=tracks, sampling=chosen)
+                job = self.pipeline.start_repair(clip, bars=region, tracks=tracks, sensitivity=sensitivity, sampling=chosen)
             else:
                 meta = form.read(values[: len(META_FIELDS)])
                 job = self.pipeline.start_modify(
@@ -61,12 +75,13 @@ class Handlers:
         except MuseError as error:
             yield self.screen.failed(str(error))
             return
-        yield from self._run(job, meta, f"{Path(source.name).stem}-{operation}", source, track or 0)
+        yield from self._run(running, job, Made(meta, f"{plain(source.name)}-{operation}", track or 0, operation, source))
 
-    def _run(self, job: Job, asked: Meta, name: str, source: Source | None, track: int) -> Iterator[Update]:
-        token, before = secrets.token_hex(4), source and source.clip
+    def _run(self, running: Running, job: Job, made: Made) -> Iterator[Update]:
+        token, before = secrets.token_hex(4), made.source and made.source.clip
+        running.job = job
         try:
-            yield {self.out.running: Running(job), self.out.status: status_line(texts.WAITING)}
+            yield {self.out.status: status_line(texts.WAITING)}
             drawn = 0.0
             step = steps = 0
             for progress in job:
@@ -76,17 +91,18 @@ class Handlers:
                     drawn = time.monotonic()
             result = job.result()
             yield self.screen.live(result.clips, max(step, 1), max(step, 1), before, token)
-            shown = Shown(
-                result, asked, token, f"{name}-seed{result.seed}", track=track, before=before,
-                before_sound=source and source.sound,
-            )  # fmt: skip
-            shown = self.screen.heard(shown)
+            name = f"{made.name}-seed{result.seed}"
+            shown = self.screen.heard(
+                Shown(result, made.asked, token, name, track=made.track, operation=made.operation, source=made.source)
+            )
             yield self.screen.result(shown)
             yield self.screen.downloads(shown)
         except MuseError as error:
             yield self.screen.failed(str(error))
         finally:
             job.stop()
+            if running.job is job:
+                running.job = None
 
     def stop(self, running: Running) -> None:
         """End the visitor's own job within a step; the generator that runs it then shows what there is."""
@@ -109,14 +125,27 @@ class Handlers:
         """The piano-roll of what is shown as a PNG file: the slowest of the files, so it comes last."""
         return gr.skip() if shown is None else self.screen.picture(shown)
 
-    def open(self, data: bytes, name: str, tracks: Sequence[int] = (), first_bar: str = "1") -> tuple[Source, Upload]:
+    def open(self, data: bytes, name: str, tracks: Sequence[int] = (), first_bar: str = "1") -> Source:
         """A MIDI file (or other tracks and bars of it) -> the clip to work on. Raises MuseError."""
-        opened = self.pipeline.open(data, name, tuple(tracks) or None, (whole(texts.FIRST_BAR, first_bar, 1) or 1) - 1)
-        return Source(opened.clip, name, opened.notes, None, data), opened
+        first = whole(texts.FIRST_BAR, first_bar, 1) or 1
+        upload = self.pipeline.open(data, name, tuple(tracks) or None, first - 1)
+        return Source(upload.clip, name, Opened(data, upload, tuple(tracks), str(first)))
 
-    def heard(self, source: Source) -> Source:
-        """The same with its sound; a minute of music takes about a second."""
-        return replace(source, sound=self.screen.sound(source.clip, Path(source.name).stem))
+    def hear(self, desk: Desk) -> Any:
+        """The sound of the clip to work on: it takes seconds, so an event of its own brings it, to the roll and nowhere else."""
+        source = desk.source
+        if source is None:
+            return gr.skip()
+        if source.sound is None:
+            source.heard.sound = self.screen.sound(source.clip, Path(source.name).stem)
+        return self.screen.late_sound(source)
+
+    def scene(self, scene: Scene) -> Update:
+        """The roll and all under it as they were."""
+        if scene.shown is not None:
+            shown = self.screen.heard(scene.shown)
+            return self.screen.result(shown) | self.screen.downloads(shown)
+        return self.screen.source(scene.source) | self.screen.no_result()
 
 
 def on_roll(shown: Shown | None, source: Source | None) -> Clip:
@@ -132,7 +161,14 @@ def take(shown: Shown | None) -> Source:
     """The clip on the roll becomes the one to work on. Raises BadRequest if there is none."""
     if shown is None:
         raise BadRequest(texts.NOTHING_TO_SEND)
-    return Source(shown.clip, f"{shown.name}-{shown.index + 1}.mid", sound=shown.sounds.get(shown.index))
+    return Source(
+        shown.clip, f"{shown.name}-{shown.index + 1}.mid", heard=Heard(shown.sound), token=f"{shown.token}-{shown.index}-source"
+    )  # fmt: skip
+
+
+def plain(name: str) -> str:
+    """ "song-modify-seed5-1.mid" -> "song": what is worked on again and again keeps a name that fits a file."""
+    return OWN_END.sub("", Path(name).stem)
 
 
 def sampling(values: Sequence[Any]) -> Sampling:

@@ -32,7 +32,7 @@ class Output:
 
     @property
     def all(self) -> list[Any]:
-        return [self.roll, self.status, self.report, *self.files.values(), self.send, self.shown, self.running]
+        return [self.roll, self.status, self.report, *self.files.values(), self.send, self.shown]
 
 
 def build() -> Output:
@@ -49,9 +49,10 @@ def build() -> Output:
     return Output(roll, status, table, files, send, gr.State(None, time_to_live=3600), gr.State(Running()))
 
 
-def status_line(words: str, kind: str = "") -> str:
-    """One line that screen readers speak when it changes."""
-    return f'<p class="status {kind}" role="status" aria-live="polite">{texts.escape(words)}</p>'
+def status_line(words: str, kind: str = "", lead: str = "") -> str:
+    """One line that screen readers speak when it changes; ``lead`` goes before it, as a line that nobody overlooks."""
+    lead = f'<b class="lead">{texts.escape(lead)}</b>' if lead else ""
+    return f'<p class="status {kind}" role="status" aria-live="polite">{lead}{texts.escape(words)}</p>'
 
 
 class Screen:
@@ -86,31 +87,31 @@ class Screen:
 
     def heard(self, shown: Shown) -> Shown:
         """The same with the sound of its chosen variant."""
-        if shown.index in shown.sounds:
+        if shown.sound is not None:
             return shown
         sound = self.sound(shown.clip, f"{shown.name}-{shown.index + 1}")
         return shown if sound is None else replace(shown, sounds=shown.sounds | {shown.index: sound})
 
     def result(self, shown: Shown) -> Update:
         """Roll, status and report of a result, with its sound if that is there."""
-        sound = shown.sounds.get(shown.index)
-        fits = [report.fit(shown.asked, clip, shown.track) for clip in shown.result.clips]
+        sound, source = shown.sound, shown.source
         value = payload(shown.clip, shown.before) | {
             "token": f"{shown.token}-{shown.index}", "index": shown.index,
-            "variants": [{"notes": mini(c), "fit": fit} for c, fit in zip(shown.result.clips, fits, strict=True)],
-            "audio": sound and url(sound.path), "audioBefore": shown.before_sound and url(shown.before_sound.path),
+            "variants": [{"notes": mini(clip), "fit": report.fit(shown, i)} for i, clip in enumerate(shown.result.clips)],
+            "audio": _address(sound), "audioBefore": _address(source and source.sound), "source": source and source.token,
         }  # fmt: skip
+        found, others = report.found(shown)
         return {
             self.out.roll: value,
-            self.out.status: status_line(self._status(shown, sound)),
-            self.out.report: report.table(shown.asked, shown.clip, shown.track, shown.result.notes),
+            self.out.status: status_line(self._status(shown, sound), lead=found),
+            self.out.report: report.table(shown.asked, shown.clip, shown.track, others),
             self.out.shown: shown,
             self.out.send: gr.update(interactive=True),
         }
 
     def downloads(self, shown: Shown) -> Update:
         """The files of the chosen variant and the archive of all."""
-        result, sound = shown.result, shown.sounds.get(shown.index)
+        result, sound = shown.result, shown.sound
         everything = [(f"{shown.name}-{i + 1}.mid", result.midi(i)) for i in range(len(result.clips))]
         archive = zipped([*everything, ("settings.json", result.settings.encode())])
         return {
@@ -125,11 +126,18 @@ class Screen:
         pianoroll.save_png(shown.clip, path, before=shown.before)
         return _offer(str(path))
 
-    def source(self, source: Source) -> Update:
-        """A clip to work on, not yet changed."""
-        value = payload(source.clip) | {"token": source.name, "audio": source.sound and url(source.sound.path)}
-        played = f"{texts.PLAYED_BY} {source.sound.synth}" if source.sound else texts.ROLL["preparing"]
-        return {self.out.roll: value, self.out.status: status_line(f"{source.name} · {played}"), self.out.report: ""}
+    def source(self, source: Source | None) -> Update:
+        """A clip to work on, not yet changed. ``late_sound`` completes it. None: the empty roll."""
+        if source is None:
+            return {self.out.roll: None, self.out.status: status_line(texts.READY), self.out.report: ""}
+        value = payload(source.clip) | {"token": source.token, "audio": _address(source.sound), "preparing": source.sound is None}
+        return {self.out.roll: value, self.out.status: status_line(source.name), self.out.report: ""}
+
+    def late_sound(self, source: Source) -> dict[str, Any]:
+        """For the roll: the sound of a clip that it was given before. The browser drops it if another clip is there by now."""
+        sound = source.sound
+        played = f"{texts.PLAYED_BY} {sound.synth}" if sound else texts.NO_SOUND
+        return {"soundOf": source.token, "audio": _address(sound), "played": played[:1].upper() + played[1:]}
 
     def no_result(self) -> Update:
         """Nothing to download or to send on: the roll shows a file that was just read."""
@@ -143,6 +151,10 @@ class Screen:
             f"{texts.PLAYED_BY} {sound.synth}" if sound else texts.NO_SOUND,
         ]  # fmt: skip
         return " · ".join(parts if result.complete else [texts.STOPPED, *parts])
+
+
+def _address(sound: Sound | None) -> str | None:
+    return sound and url(sound.path)
 
 
 def _offer(path: str | None) -> Any:

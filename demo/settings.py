@@ -1,11 +1,12 @@
-"""Settings that a MuseDiff file carries -> the form, filled again."""
+"""Settings that a MuseDiff file carries -> the forms, filled again."""
 
 import json
 from typing import Any
 
 import gradio as gr
 
-from demo import form
+from demo import form, texts
+from demo.controls import Change
 from musediff.errors import MuseError
 from musediff.meta_json import parse_meta
 
@@ -13,9 +14,9 @@ SAMPLING = ("variants", "seed", "steps", "guidance", "temperature", "density")
 
 
 def restore(
-    settings: str | None, fields: form.Form, sampling: list[gr.components.Component], strength: gr.Slider | None = None
+    settings: str | None, fields: form.Form, sampling: list[gr.components.Component], change: Change | None = None
 ) -> dict[Any, Any]:
-    """Updates of the form, the sampling controls and the strength; none if the settings are missing or not to be understood.
+    """Updates of the forms and the sampling controls; none if the settings are missing or not to be understood.
 
     A file may have been edited by anyone, so every value is checked before it is shown.
     """
@@ -24,16 +25,24 @@ def restore(
         meta, _ = parse_meta(said["meta"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MuseError):
         return {}
+    mode = said.get("mode")
+    # Repair asks for no metadata: what stands in the form is no worse than "any" everywhere.
+    updates = {} if mode == "repair" else dict(zip(fields.values(), form.show(meta), strict=True))
     chosen = said.get("sampling")
     chosen = chosen if isinstance(chosen, dict) else {}
-    updates = dict(zip(fields.values(), form.show(meta), strict=True))
     for name, control in zip(SAMPLING, sampling, strict=True):
         value = chosen.get(name, said.get(name))
         if _fits(control, value):
             updates[control] = str(value) if name == "seed" else value
-    if strength is not None and _fits(strength, said.get("strength")):
-        updates[strength] = said["strength"]
-    return updates
+    return updates if change is None else updates | _operation(change, mode, said.get("strength"))
+
+
+def _operation(change: Change, mode: Any, strength: Any) -> dict[Any, Any]:
+    """What was done and how strongly; under "strength" a repaired file says how readily notes were suspected."""
+    if not isinstance(mode, str) or mode not in texts.OPERATIONS:
+        return {}
+    slider = change.sensitivity if mode == "repair" else change.strength
+    return {change.operation: mode} | ({slider: strength} if _fits(slider, strength) else {})
 
 
 def _fits(control: gr.components.Component, value: Any) -> bool:

@@ -68,7 +68,7 @@ UNNAMED = "unnamed"
 CHANGED_ON_THE_WAY = "Changed on the way in"
 TRACK = "Track to change"
 DETECTED = "Detected metadata (edit to steer)"
-SOURCE_NONE = "Upload a MIDI file, or generate a clip and press “Modify this clip” under the roll."
+SOURCE_NONE = "Upload a MIDI file, or generate a clip and press “Use this result as the source” under the roll."
 OPERATION = "What to do"
 OPERATIONS = {"modify": "Modify", "repair": "Repair"}
 STRENGTH = "Strength"
@@ -76,13 +76,27 @@ STRENGTH_WORDS = (
     (0.0, "nothing changes"), (0.15, "fix a few wrong notes"), (0.3, "small changes"), (0.55, "vary"),
     (0.75, "new phrases, same outline"), (0.99, "new idea"), (1.0, "all notes new"),
 )  # fmt: skip
-REPAIR_WORDS = "Repair finds notes that do not belong and replaces only them."
+SENSITIVITY = "How readily a note is suspected"
+SENSITIVITY_WORDS = (
+    (0.2, "only notes that are almost surely wrong"), (0.4, "only notes that are very likely wrong"),
+    (0.6, "notes that are likely wrong"), (0.8, "also notes that are unusual here"), (1.0, "also notes that are a little unusual"),
+)  # fmt: skip
+REPAIR_WORDS = "Repair replaces only these."
 BARS = ("Bars, such as 3-4", "all, or drag on the roll")
 MAY_CHANGE = "What may change"
 MAY = {"rhythm": "Rhythm", "pitch": "Pitch", "dynamics": "Velocity"}
 GO = {"modify": "Modify", "repair": "Repair"}
 
-SEND = "Modify this clip"
+SEND = "Use this result as the source"
+BACK = "Back to the previous clip"
+FORTH = "Forward again"
+REPAIRED = "Repair suspected and changed {n} of {total} notes: {where}."
+REPAIRED_SHORT = "{n} changed"
+MODIFIED = "{n} of {total} notes changed, in {where}."
+NOT_REPAIRED = "Repair found no wrong notes. Move “How readily a note is suspected” up to find more."
+ONLY_NEW = "No note changed; {n} new in {where}."
+BAR_WITH_COUNT = "bar {bar} ({n})"
+BARS_WORD = ("bar", "bars")
 REPORT_TITLE = "You asked, you got"
 ASKED = "asked:"
 MET, MISSED, LABEL = "yes", "no", "label"
@@ -133,6 +147,11 @@ def value(field: str, text: str) -> str:
 def strength_words(strength: float) -> str:
     """What a strength means for the ear."""
     return next(words for limit, words in STRENGTH_WORDS if strength <= limit)
+
+
+def sensitivity_words(sensitivity: float) -> str:
+    """Which notes Repair takes for wrong."""
+    return next(words for limit, words in SENSITIVITY_WORDS if sensitivity <= limit)
 
 
 def escape(words: str) -> str:

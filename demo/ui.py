@@ -1,6 +1,6 @@
 """A pipeline and a synth -> the page. Nothing here is shared between visitors but these two."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from demo import api, controls, form, output, texts
 from demo.controls import Change, Generate, Shared
 from demo.handlers import Handlers, take
 from demo.output import Output, Screen, Update
-from demo.session import Shown, Source
+from demo.session import Desk, Running, Scene, Shown
 from demo.settings import restore
 from musediff.clip import META_FIELDS
 from musediff.errors import MuseError
@@ -25,6 +25,10 @@ MODEL = "model"  # the concurrency group of everything that computes: one job at
 MARK_BARS = """(text) => {
   if (text && !document.querySelector('#bars')?.contains(document.activeElement)) return;
   document.querySelector('#roll .roll')?.parentElement.dispatchEvent(new CustomEvent('musediff-bars', {detail: text}));
+}"""
+# On a phone the form lies above the roll, out of sight of whoever pressed the button below it.
+TO_THE_FORM = """() => {
+  if (window.innerWidth < 900) document.querySelector('#tabs').scrollIntoView({block: 'start', behavior: 'smooth'});
 }"""
 # Phones grey out .mid files unless the accept list also holds MIME types, which gr.File cannot write.
 ACCEPT = """() => {
@@ -55,8 +59,8 @@ def build_ui(pipeline: MusePipeline, synth: Synthesizer) -> gr.Blocks:
         screen = Screen(out, synth, pipeline.description)
         handlers = Handlers(pipeline, screen)
         _wire_runs(handlers, generate, change, shared, out)
-        _wire_source(handlers, generate, change, shared, out)
-        _wire_send(handlers, change, out, tabs)
+        _wire_files(handlers, generate, change, shared, out)
+        _wire_desk(handlers, change, out, tabs)
         _wire_tabs(first, second, change, shared)
         api.publish(pipeline, screen, MODEL)
     return page
@@ -98,11 +102,11 @@ def _wire_runs(handlers: Handlers, generate: Generate, change: Change, shared: S
     }  # fmt: skip
     generated = shared.generate.click(
         while_running(handlers.generate),
-        [out.shown, change.source, generate.context, *generate.form.values(), *shared.sampling], **common,
+        [out.running, out.shown, change.desk, generate.context, *generate.form.values(), *shared.sampling], **common,
     )  # fmt: skip
     changed = shared.change.click(
         while_running(handlers.change),
-        [change.source, change.operation, change.strength, change.bars, change.may, change.track,
+        [out.running, change.desk, change.operation, change.strength, change.sensitivity, change.bars, change.may, change.track,
          *change.form.values(), *shared.sampling], **common,
     )  # fmt: skip
     shared.stop.click(handlers.stop, out.running, None, **QUICK)
@@ -112,58 +116,94 @@ def _wire_runs(handlers: Handlers, generate: Generate, change: Change, shared: S
         event.then(handlers.picture, out.shown, out.files["png"], show_progress="hidden", api_visibility="private")
 
 
-def _wire_source(handlers: Handlers, generate: Generate, change: Change, shared: Shared, out: Output) -> None:
+def _filled(change: Change, out: Output) -> list[Any]:
+    """What another clip to work on may change."""
+    return [
+        change.desk, change.info, change.back, change.forth, change.bars, change.track, change.picker, change.tracks, change.first_bar,
+        change.file, *change.form.values(), *out.all,
+    ]  # fmt: skip
+
+
+def _sounding(handlers: Handlers, change: Change, out: Output, events: Sequence[Any]) -> None:
+    """After events that bring a clip to work on: its sound. They do not wait for it, and it writes nothing that they write."""
+    for event in events:
+        event.then(
+            handlers.hear, change.desk, out.roll, trigger_mode="always_last", show_progress="hidden", api_visibility="private"
+        )  # fmt: skip
+
+
+def _wire_files(handlers: Handlers, generate: Generate, change: Change, shared: Shared, out: Output) -> None:
     """A file, other tracks of it, or other bars become what is worked on."""
     screen = handlers.screen
-    source_outputs = [
-        change.source, change.info, change.bars, change.track, change.picker, change.tracks, change.file, *change.form.values()
-    ]  # fmt: skip
-    outputs = [*source_outputs, *out.all, *generate.form.values(), *shared.sampling, change.strength]
 
-    def read(data: bytes, name: str, tracks: list[int], first_bar: str) -> Iterator[Update]:
+    def read(running: Running, desk: Desk, shown: Shown | None, data: bytes, name: str, tracks: list[int], first_bar: str) -> Update:
         try:
-            source, opened = handlers.open(data, name, tracks, first_bar)
+            source = handlers.open(data, name, tracks, first_bar)
         except MuseError as error:
-            yield screen.failed(str(error))
-            return
-        restored = restore(opened.settings, generate.form, shared.sampling, change.strength)
-        yield controls.fill(change, source, opened) | screen.source(source) | screen.no_result() | restored
-        source = handlers.heard(source)
-        yield {change.source: source} | screen.source(source)
+            return screen.failed(str(error))
+        assert source.opened is not None
+        restored = restore(source.opened.upload.settings, generate.form, shared.sampling, change)
+        update = controls.fill(change, desk.put(source, shown)) | restored
+        return update | _unless(running, screen.source(source) | screen.no_result())
 
-    def uploaded(path: str | None) -> Iterator[Update]:
-        if path is not None:
-            yield from read(Path(path).read_bytes(), Path(path).name, [], "1")
+    def uploaded(running: Running, desk: Desk, shown: Shown | None, path: str | None) -> Update:
+        if path is None:
+            return {change.desk: gr.skip()}
+        return read(running, desk, shown, Path(path).read_bytes(), Path(path).name, [], "1")
 
-    def retake(source: Source | None, tracks: list[int], first_bar: str) -> Iterator[Update]:
-        if source is None or source.data is None:
-            yield screen.failed(texts.NO_SOURCE)
-        else:
-            yield from read(source.data, source.name, tracks, first_bar)
+    def retake(running: Running, desk: Desk, shown: Shown | None, tracks: list[int], first_bar: str) -> Update:
+        opened = desk.source and desk.source.opened
+        if desk.source is None or opened is None:
+            return screen.failed(texts.NO_SOURCE)
+        return read(running, desk, shown, opened.data, desk.source.name, tracks, first_bar)
 
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    change.file.upload(uploaded, change.file, outputs, **hidden)
-    change.retake.click(retake, [change.source, change.tracks, change.first_bar], outputs, **hidden)
-    change.track.input(_track_form, [change.source, change.track], [*change.form.values()], **QUICK)
+    before = [out.running, change.desk, out.shown]
+    outputs = [*_filled(change, out), *generate.form.values(), *shared.sampling, change.operation, change.strength, change.sensitivity]
+    events = (
+        change.file.upload(uploaded, [*before, change.file], outputs, **hidden),
+        change.retake.click(retake, [*before, change.tracks, change.first_bar], outputs, **hidden),
+    )
+    _sounding(handlers, change, out, events)
+    change.track.input(_track_form, [change.desk, change.track], [*change.form.values()], **QUICK)
     out.roll.region(_region, None, change.bars, **QUICK)
     change.bars.change(None, change.bars, None, js=MARK_BARS)
 
 
-def _wire_send(handlers: Handlers, change: Change, out: Output, tabs: gr.Tabs) -> None:
-    """The clip on the roll becomes the one that is worked on."""
+def _wire_desk(handlers: Handlers, change: Change, out: Output, tabs: gr.Tabs) -> None:
+    """The result on the roll becomes the clip that is worked on, and back again."""
     screen = handlers.screen
 
-    def send(shown: Shown | None) -> Update:
+    def send(running: Running, desk: Desk, shown: Shown | None) -> Update:
         try:
             source = take(shown)
         except MuseError as error:
             return screen.failed(str(error))
-        return controls.fill(change, source, None) | screen.source(source) | {tabs: gr.update(selected="change")}
+        update = controls.fill(change, desk.put(source, shown)) | {change.file: None, tabs: gr.update(selected="change")}
+        return update | _unless(running, screen.source(source) | {out.send: gr.update(interactive=False)})
 
-    outputs = [
-        change.source, change.info, change.bars, change.track, change.picker, change.file, *change.form.values(), *out.all, tabs
-    ]  # fmt: skip
-    out.send.click(send, out.shown, outputs, show_progress="hidden", api_visibility="private")
+    def back(running: Running, desk: Desk, shown: Shown | None) -> Update:
+        return step(running, *desk.back(shown)) if desk.past else {change.desk: gr.skip()}
+
+    def forth(running: Running, desk: Desk, shown: Shown | None) -> Update:
+        return step(running, *desk.forth(shown)) if desk.future else {change.desk: gr.skip()}
+
+    def step(running: Running, desk: Desk, scene: Scene) -> Update:
+        return controls.fill(change, desk) | {change.file: None} | _unless(running, handlers.scene(scene))
+
+    hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    before, outputs = [out.running, change.desk, out.shown], [*_filled(change, out), tabs]
+    sent = out.send.click(send, before, outputs, **hidden)
+    sent.then(None, None, None, js=TO_THE_FORM)
+    steps = [button.click(run, before, outputs, **hidden) for button, run in ((change.back, back), (change.forth, forth))]
+    _sounding(handlers, change, out, [sent, *steps])
+    for event in steps:
+        event.then(handlers.picture, out.shown, out.files["png"], **hidden)
+
+
+def _unless(running: Running, update: Update) -> Update:
+    """While a run lasts, the roll and all under it are its own: it would draw over them anyway, and they over it."""
+    return update if running.job is None else {}
 
 
 def _wire_tabs(first: gr.Tab, second: gr.Tab, change: Change, shared: Shared) -> None:
@@ -172,20 +212,21 @@ def _wire_tabs(first: gr.Tab, second: gr.Tab, change: Change, shared: Shared) ->
     first.select(lambda: (gr.update(visible=True), gr.update(visible=False)), None, buttons, **QUICK)
     second.select(lambda: (gr.update(visible=False), gr.update(visible=True)), None, buttons, **QUICK)
     gr.on(
-        [change.operation.change, change.strength.change], controls.about_strength, [change.operation, change.strength],
+        [change.operation.change, change.strength.change, change.sensitivity.change], controls.about_strength,
+        [change.operation, change.strength, change.sensitivity],
         change.words, trigger_mode="always_last", **QUICK,
     )  # fmt: skip
-    change.operation.change(_operation, change.operation, [shared.change, change.strength, change.may], **QUICK)
+    change.operation.change(_operation, change.operation, [shared.change, change.strength, change.sensitivity, change.may], **QUICK)
 
 
-def _track_form(source: Source | None, track: int) -> list[Any]:
-    return [gr.skip()] * len(META_FIELDS) if source is None else form.of_clip(source.clip, track)
+def _track_form(desk: Desk, track: int) -> list[Any]:
+    return [gr.skip()] * len(META_FIELDS) if desk.source is None else form.of_clip(desk.source.clip, track)
 
 
 def _region(event: gr.EventData) -> str:
     return str(event.text)
 
 
-def _operation(name: str) -> tuple[Any, Any, Any]:
+def _operation(name: str) -> tuple[Any, Any, Any, Any]:
     modify = name == "modify"
-    return gr.update(value=texts.GO[name]), gr.update(visible=modify), gr.update(visible=modify)
+    return gr.update(value=texts.GO[name]), gr.update(visible=modify), gr.update(visible=not modify), gr.update(visible=modify)

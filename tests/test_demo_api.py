@@ -1,5 +1,6 @@
 """The endpoints for programs, called as a program calls them."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,10 @@ def test_modify_keeps_the_other_bars(client: Client, midi: Any) -> None:
 
 
 def test_repair_and_analyze(client: Client, midi: Any) -> None:
-    files, _ = client.predict(midi, api_name="/repair")
-    assert len(files) == 3
+    files, facts = client.predict(midi, sensitivity=0.8, api_name="/repair")
+    assert len(files) == 3 and json.loads(facts["settings"])["strength"] == 0.8
+    with pytest.raises(AppError, match="sensitivity"):
+        client.predict(midi, sensitivity=1.1, api_name="/repair")
     pictures, found = client.predict(midi, api_name="/analyze")
     assert Path(pictures[0]).read_bytes().startswith(b"\x89PNG")
     assert found["meta"]["bpm"] == 120 and found["meta"]["num_measures"] == 4

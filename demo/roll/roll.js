@@ -93,15 +93,16 @@ function controls() {
   $("seek").disabled = !sound();
   $("views").hidden = !data.compare;
   for (const button of $("views").children) button.setAttribute("aria-pressed", button.value === view);
-  $("live").hidden = !data.live;
-  if (data.live) {
-    const [step, steps] = data.live;
-    $("live").querySelector("span").textContent = step < steps ? say(WORDS.denoising, { step, steps }) : WORDS.preparing;
-    const bar = $("live").querySelector("progress");
+  $("live").hidden = !data.live && !data.preparing;
+  const [step, steps] = data.live || [0, 0], bar = $("live").querySelector("progress");
+  $("live").querySelector("span").textContent = step < steps ? say(WORDS.denoising, { step, steps }) : WORDS.preparing;
+  bar.hidden = !steps;
+  if (steps) {
     bar.max = steps;
     bar.value = step;
   }
   $("summary").textContent = data.summary || "";
+  $("played").textContent = data.played || "";
   $("chosen").hidden = !chosen.size;
   $("chosen").querySelector("span").textContent = say(WORDS.selected, { bars: barsText() });
   time();

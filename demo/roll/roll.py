@@ -17,7 +17,9 @@ class Roll(gr.HTML):
     """Value: a dictionary made by ``demo.roll.payload`` plus what is said about this showing of it:
 
     ``token`` (new for every clip shown), ``audio`` and ``audioBefore`` (URLs), ``live`` ((step, steps) while denoising),
-    ``variants`` and ``index``. Events: ``region`` (``evt.text``: "3-4" or empty) and ``pick`` (``evt.index``).
+    ``preparing`` (its sound comes later), ``source`` (token of the clip before), ``variants`` and ``index``. Or only a sound
+    that comes later: ``soundOf`` (a token), ``audio`` and ``played`` (by what).
+    Events: ``region`` (``evt.text``: "3-4" or empty) and ``pick`` (``evt.index``).
     """
 
     def __init__(self, value: dict[str, Any] | None = None, **rest: Any) -> None:
@@ -61,6 +63,6 @@ def template() -> str:
     <span class="views" role="group" aria-label="{words["show"]}" hidden>{views}</span>
     <span class="chosen" hidden><span></span><button type="button" class="clear">{words["clear"]}</button></span>
   </div>
-  <div class="foot"><div class="legend"></div><p class="summary"></p></div>
+  <div class="foot"><div class="legend"></div><p class="summary"></p><p class="played"></p></div>
   <audio preload="auto"></audio>
 </div>"""

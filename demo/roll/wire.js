@@ -17,9 +17,25 @@ function arrange(value) {
   return { ...value, scale, tonic, chords, tracks };
 }
 
+// A sound comes seconds after its clip. It belongs to that clip alone, whatever is on the roll by then, and waits for it if need be.
+const heard = new Map();
+
+function late({ soundOf, audio: address, played }) {
+  heard.set(soundOf, { audio: address, played, preparing: false });
+  if (soundOf !== data.token && soundOf !== data.source) return;
+  data = sounding(data);
+  tune(true);
+  controls();
+}
+
+function sounding(value) {
+  return { ...value, ...(value.preparing && heard.get(value.token)), audioBefore: value.audioBefore || heard.get(value.source)?.audio };
+}
+
 function load() {
+  if (props.value && props.value.soundOf) return late(props.value);
   const old = data;
-  data = props.value ? arrange(props.value) : BLANK;
+  data = props.value ? sounding(arrange(props.value)) : BLANK;
   if (data.token !== old.token) view = data.compare ? "changes" : "after";
   if (!data.compare) view = "after";
   chosen = new Set([...chosen].filter((bar) => bar < data.bars));

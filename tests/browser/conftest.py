@@ -13,7 +13,7 @@ import pytest
 from demo.ui import build_ui, launch
 from musediff.clip import Clip, Meta
 from musediff.pipeline import MusePipeline, Sampling
-from musediff.render.audio import Synthesizer
+from musediff.render.audio import Audio, Synthesizer
 from tests.event_loop import in_a_loop
 
 FLAGS = [
@@ -54,6 +54,14 @@ class SlowPipeline:
         return SlowJob(self._fast.start_generate(meta, sampling, context), 0.15 if sampling.steps > 32 else 0.0)
 
 
+class SlowSynth(Synthesizer):
+    """Plays a clip at 41 BPM only after three seconds, as if it were a large one."""
+
+    def render(self, clip: Clip) -> Audio:
+        time.sleep(3.0 if clip.bpm == 41 else 0.0)
+        return super().render(clip)
+
+
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a running page with files in a folder of its own."""
@@ -61,7 +69,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    page = in_a_loop(lambda: build_ui(SlowPipeline(), Synthesizer()))  # type: ignore[arg-type]
+    page = in_a_loop(lambda: build_ui(SlowPipeline(), SlowSynth()))  # type: ignore[arg-type]
     yield in_a_loop(lambda: launch(page, "127.0.0.1", port, background=True))
     page.close(verbose=False)
 

@@ -16,10 +16,10 @@ from .conftest import Visit
 pytestmark = pytest.mark.browser
 
 
-def song(bars: int = 8) -> Clip:
+def song(bars: int = 8, bpm: int = 120) -> Clip:
     """A scale and its bass, with a velocity that names the bar."""
     notes = tuple(Note(b * 1920 + i * 480, 60 + (b + 2 * i) % 12, 460, 50 + b) for b in range(bars) for i in range(4))
-    return Clip(bars, (Track(notes, "main_melody", "acoustic_piano"),), bpm=120, key="cmajor")
+    return Clip(bars, (Track(notes, "main_melody", "acoustic_piano"),), bpm=bpm, key="cmajor")
 
 
 @pytest.fixture
@@ -209,6 +209,10 @@ def test_phone(browser: Any, address: str) -> None:
         assert phone.page.evaluate("document.documentElement.scrollWidth") <= 390
         box = phone.page.locator("#generate").bounding_box()
         assert box["y"] >= 0 and box["y"] + box["height"] <= 844
+        phone.page.wait_for_selector("#download-png:not([disabled])")
+        phone.page.click("#send")
+        phone.page.wait_for_selector("#source b")
+        phone.page.wait_for_function("document.querySelector('#tabs').getBoundingClientRect().top > -1")
         assert not phone.errors
     finally:
         phone.close()

@@ -120,7 +120,8 @@ class MuseEngine:
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         redraw = request.mode == "generate" or (request.strength >= 1 and len(request.fields) == len(canvases.KINDS_OF))
         redrawn = [self._new_counts(request, rng) if redraw else None for _ in range(request.variants)]
-        plan = self._plan(request, redrawn[0])
+        most = np.max([counts for counts in redrawn if counts is not None], 0) if redraw else None
+        plan = self._plan(request, most)
         nothing = request.mode == "modify" and request.strength <= 0
         clips = [request.clip] * request.variants
         steps = len(visited(self._first_step(request), request.steps))
@@ -170,7 +171,14 @@ class MuseEngine:
             yield state
 
     def _open(self, state: MuseState, place: tuple[int, int, int]) -> Window:
-        """Cut a window out of every variant and lay out its tokens."""
+        """Cut a window out of every variant and lay out its tokens. Notes before it may have come out denser than
+        planned: then it sees fewer bars of them."""
+        first, begin, last = place
+        window = self._lay_out(state, place)
+        longest = len(window.denoiser.prefixes[0]) + max(canvas.length for canvas in window.canvases)
+        return self._open(state, (first + 1, begin, last)) if longest > self.network.config.seq_len and first < begin else window
+
+    def _lay_out(self, state: MuseState, place: tuple[int, int, int]) -> Window:
         first, begin, last = place
         request = state.request
         inside = self._inside(request)[first:last] & (np.arange(first, last) >= begin)
