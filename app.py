@@ -11,7 +11,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from demo.ui import build_ui, launch
 from musediff.errors import MuseError
-from musediff.pipeline import MusePipeline
+from musediff.pipeline import ENGINES, MusePipeline
 from musediff.render.audio import Synthesizer
 
 
@@ -22,21 +22,32 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default=None if on_spaces else "127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=None if on_spaces else 7860, help="port to listen on (default 7860)")
     parser.add_argument("--weights", type=Path, default=None, help="weights to load instead of the bundled ones")
-    parser.add_argument("--engine", default="slots", help="diffusion engine (default slots)")
+    parser.add_argument("--engine", choices=sorted(ENGINES), help="only this engine (default: all that are bundled)")
     parser.add_argument("--model", choices=("bundled", "tiny"), default="bundled", help="tiny: a small random network, for a try")
     parser.add_argument("--share", action="store_true", help="make a public link through gradio's servers")
     return parser.parse_args(argv)
+
+
+def load(options: argparse.Namespace) -> dict[str, MusePipeline]:
+    """The engines of the page."""
+    if options.model == "tiny":
+        names = [options.engine] if options.engine else list(ENGINES)
+        return {name: MusePipeline.tiny(name) for name in names}
+    if options.weights is None and options.engine is None:
+        return MusePipeline.bundled()
+    pipeline = MusePipeline.load(options.weights, options.engine)
+    return {pipeline.engine_name: pipeline}
 
 
 def main(argv: list[str] | None = None) -> None:
     """Serve the page until it is interrupted."""
     options = arguments(argv)
     try:
-        pipeline = MusePipeline.tiny() if options.model == "tiny" else MusePipeline.load(options.weights, options.engine)
+        pipelines = load(options)
         synth = Synthesizer()
     except MuseError as error:
         raise SystemExit(f"musediff: {error}") from error
-    launch(build_ui(pipeline, synth), options.host, options.port, options.share)
+    launch(build_ui(pipelines, synth), options.host, options.port, options.share)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The same operations for programs: typed endpoints that take and give files and JSON."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,9 +23,9 @@ T = TypeVar("T")
 USUAL = Sampling()
 
 
-def publish(pipeline: MusePipeline, screen: Screen, group: str) -> None:
+def publish(pipelines: Mapping[str, MusePipeline], screen: Screen, group: str) -> None:
     """Add /generate, /modify, /repair and /analyze to the page under construction."""
-    endpoints = Endpoints(pipeline, screen)
+    endpoints = Endpoints(pipelines, screen)
     for name in ("generate", "modify", "repair", "analyze"):
         gr.api(getattr(endpoints, name), api_name=name, concurrency_limit=1, concurrency_id=group)
 
@@ -33,13 +33,21 @@ def publish(pipeline: MusePipeline, screen: Screen, group: str) -> None:
 class Endpoints:
     """One method per endpoint; its signature and docstring are what the API page shows."""
 
-    def __init__(self, pipeline: MusePipeline, screen: Screen) -> None:
-        self._pipeline = pipeline
+    def __init__(self, pipelines: Mapping[str, MusePipeline], screen: Screen) -> None:
+        self._pipelines = pipelines
+        self._usual = next(iter(pipelines.values()))
         self._screen = screen
 
+    def _engine(self, name: str | None) -> MusePipeline:
+        if name is None:
+            return self._usual
+        if name not in self._pipelines:
+            raise BadRequest(f"engine {name!r}: not here. Choose one of {', '.join(self._pipelines)}.")
+        return self._pipelines[name]
+
     def generate(
-        self, meta: dict[str, Any], variants: int = 1, seed: int | None = None, steps: int = USUAL.steps,
-        guidance: float = USUAL.guidance, temperature: float = USUAL.temperature, density: float = USUAL.density,
+        self, meta: dict[str, Any], variants: int = 1, seed: int | None = None, steps: int | None = None,
+        guidance: float = USUAL.guidance, temperature: float = USUAL.temperature, density: float = USUAL.density, engine: str | None = None,
     ) -> tuple[list[FileData], dict[str, Any]]:  # fmt: skip
         """Make new clips. `meta` holds any of the 12 metadata ({"audio_key": "aminor", "chord_progression": "Am | F | C | G"}; what
         is left out is free). Returns files (per variant: MIDI, WAV, PNG) and a report (seed, seconds, asked and got, settings)."""
@@ -47,38 +55,38 @@ class Endpoints:
         def run() -> tuple[Result, Meta]:
             asked, _ = parse_meta(meta or {})
             sampling = Sampling(variants=variants, seed=seed, steps=steps, guidance=guidance, temperature=temperature, density=density)
-            return self._pipeline.generate(asked, sampling), asked
+            return self._engine(engine).generate(asked, sampling), asked
 
         return self._answer(run, "musediff")
 
     def modify(
         self, file: FileData, strength: float = 0.4, bars: str = "", meta: dict[str, Any] | None = None, variants: int = 1,
-        seed: int | None = None, steps: int = USUAL.steps,
+        seed: int | None = None, steps: int | None = None, engine: str | None = None,
     ) -> tuple[list[FileData], dict[str, Any]]:  # fmt: skip
         """Change a MIDI file: `strength` is the share of notes that change, `bars` such as "3-4" or "1, 5-6" (empty: all), `meta`
         corrects what is detected. Returns files (per variant: MIDI, WAV, PNG) and a report."""
 
         def run() -> tuple[Result, Meta]:
-            clip = self._pipeline.open(*_received(file)).clip
+            clip = self._usual.open(*_received(file)).clip
             asked, _ = parse_meta(meta or {})
             sampling = Sampling(variants=variants, seed=seed, steps=steps)
             region = read_bars(bars, clip.num_measures)
-            return self._pipeline.modify(clip, strength, meta=asked if meta else None, bars=region, sampling=sampling), asked
+            return self._engine(engine).modify(clip, strength, meta=asked if meta else None, bars=region, sampling=sampling), asked
 
         return self._answer(run, "modified")
 
     def repair(
-        self, file: FileData, bars: str = "", variants: int = 1, seed: int | None = None, steps: int = USUAL.steps,
-        sensitivity: float = 0.5,
+        self, file: FileData, bars: str = "", variants: int = 1, seed: int | None = None, steps: int | None = None,
+        sensitivity: float = 0.5, engine: str | None = None,
     ) -> tuple[list[FileData], dict[str, Any]]:  # fmt: skip
         """Find the notes of a MIDI file that do not belong and replace only them, in `bars` such as "3-4" (empty: all).
         `sensitivity` 0-1 is how readily a note is suspected. Returns files (per variant: MIDI, WAV, PNG) and a report."""
 
         def run() -> tuple[Result, Meta]:
-            clip = self._pipeline.open(*_received(file)).clip
+            clip = self._usual.open(*_received(file)).clip
             sampling = Sampling(variants=variants, seed=seed, steps=steps)
             region = read_bars(bars, clip.num_measures)
-            return self._pipeline.repair(clip, bars=region, sensitivity=sensitivity, sampling=sampling), Meta()
+            return self._engine(engine).repair(clip, bars=region, sensitivity=sensitivity, sampling=sampling), Meta()
 
         return self._answer(run, "repaired")
 
@@ -87,7 +95,7 @@ class Endpoints:
 
         def run() -> tuple[list[FileData], dict[str, Any]]:
             data, name = _received(file)
-            opened = self._pipeline.open(data, name)
+            opened = self._usual.open(data, name)
             picture = self._screen.shelf.place("analysis.png")
             pianoroll.save_png(opened.clip, picture)
             found = {"meta": to_dict(opened.clip.meta(0)), "notes": list(opened.notes), "summary": summary(opened.clip)}

@@ -49,9 +49,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Shared:
-    """Sampling and the action buttons. ``sampling`` is in the order that ``handlers.sampling`` reads."""
+    """Engine, sampling and the action buttons. ``sampling`` is in the order that ``handlers.sampling`` reads."""
 
+    engine: gr.Radio
     sampling: Components
+    steps: gr.Slider
     seed: gr.Textbox
     generate: gr.Button
     change: gr.Button
@@ -96,7 +98,9 @@ def build_change() -> Change:
     )
 
 
-def build_shared() -> Shared:
+def build_shared(engines: list[str], steps: int) -> Shared:
+    choices = [(texts.ENGINES.get(name, name), name) for name in engines]
+    engine = gr.Radio(choices, value=engines[0], label=texts.ENGINE, visible=len(engines) > 1, elem_id="engine")
     with gr.Row(elem_classes="tight"):
         variants = gr.Radio([1, 2, 3, 4], value=1, label=texts.VARIANTS, min_width=150, elem_id="variants", elem_classes="pills")
         seed = gr.Textbox(
@@ -107,7 +111,7 @@ def build_shared() -> Shared:
         sliders = [
             gr.Slider(low, high, value, step=step, label=label, info=info, elem_id=label.lower(), buttons=[])
             for (label, info), low, high, value, step in (
-                (texts.STEPS, 4, 64, USUAL.steps, 1), (texts.GUIDANCE, 1, 5, USUAL.guidance, 0.1),
+                (texts.STEPS, 4, 64, steps, 1), (texts.GUIDANCE, 1, 5, USUAL.guidance, 0.1),
                 (texts.TEMPERATURE, 0.5, 1.5, USUAL.temperature, 0.05), (texts.DENSITY, -1, 1, USUAL.density, 0.1),
             )
         ]  # fmt: skip
@@ -116,7 +120,7 @@ def build_shared() -> Shared:
         change = gr.Button(texts.GO["modify"], variant="primary", visible=False, elem_id="change", min_width=120)
         stop = gr.Button(texts.STOP, variant="secondary", visible=False, elem_id="stop", min_width=120)
     draw.click(lambda: str(random.randrange(2**31)), None, seed, queue=False, api_visibility="private")
-    return Shared([variants, seed, *sliders], seed, generate, change, stop)
+    return Shared(engine, [variants, seed, *sliders], sliders[0], seed, generate, change, stop)
 
 
 def about(source: Source | None) -> str:

@@ -3,7 +3,7 @@
 import re
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,28 +32,28 @@ class Made(NamedTuple):
 
 
 class Handlers:
-    """One per page (not per visitor): holds nothing but the pipeline and the screen."""
+    """One per page (not per visitor): holds nothing but the pipelines and the screen."""
 
-    def __init__(self, pipeline: MusePipeline, screen: Screen) -> None:
-        self.pipeline = pipeline
+    def __init__(self, pipelines: Mapping[str, MusePipeline], screen: Screen) -> None:
+        self.pipelines = pipelines
         self.screen = screen
         self.out = screen.out
 
     # ---- long jobs: generators, so that the page can show, stop and leave them -----------------------------------
 
-    def generate(self, running: Running, shown: Shown | None, desk: Desk, add: bool, *values: Any) -> Iterator[Update]:
+    def generate(self, running: Running, engine: str, shown: Shown | None, desk: Desk, add: bool, *values: Any) -> Iterator[Update]:
         """``values``: the form in the order of META_FIELDS, then the sampling controls."""
         try:
             meta = form.read(values[: len(META_FIELDS)])
             context = on_roll(shown, desk.source) if add else None
-            job = self.pipeline.start_generate(meta, sampling(values[len(META_FIELDS) :]), context)
+            job = self.pipelines[engine].start_generate(meta, sampling(values[len(META_FIELDS) :]), context)
         except MuseError as error:
             yield self.screen.failed(str(error))
             return
         yield from self._run(running, job, Made(meta, "musediff", track=len(context.tracks) if context else 0))
 
     def change(
-        self, running: Running, desk: Desk, operation: str, strength: float, sensitivity: float, bars: str, may: Sequence[str],
+        self, running: Running, engine: str, desk: Desk, operation: str, strength: float, sensitivity: float, bars: str, may: Sequence[str],
         track: int | None, *values: Any,
     ) -> Iterator[Update]:  # fmt: skip
         """Modify or repair what lies on the desk; ``values`` as in :meth:`generate`."""
@@ -61,15 +61,15 @@ class Handlers:
         try:
             if source is None:
                 raise BadRequest(texts.NO_SOURCE)
-            clip = source.clip
+            pipeline, clip = self.pipelines[engine], source.clip
             region, tracks = read_bars(bars, clip.num_measures), (track or 0,)
             chosen = sampling(values[len(META_FIELDS) :])
             if operation == "repair":
                 meta = Meta()
-                job = self.pipeline.start_repair(clip, bars=region, tracks=tracks, sensitivity=sensitivity, sampling=chosen)
+                job = pipeline.start_repair(clip, bars=region, tracks=tracks, sensitivity=sensitivity, sampling=chosen)
             else:
                 meta = form.read(values[: len(META_FIELDS)])
-                job = self.pipeline.start_modify(
+                job = pipeline.start_modify(
                     clip, strength, meta=meta, bars=region, tracks=tracks, fields=frozenset(may), sampling=chosen
                 )
         except MuseError as error:
@@ -128,7 +128,7 @@ class Handlers:
     def open(self, data: bytes, name: str, tracks: Sequence[int] = (), first_bar: str = "1") -> Source:
         """A MIDI file (or other tracks and bars of it) -> the clip to work on. Raises MuseError."""
         first = whole(texts.FIRST_BAR, first_bar, 1) or 1
-        upload = self.pipeline.open(data, name, tuple(tracks) or None, first - 1)
+        upload = next(iter(self.pipelines.values())).open(data, name, tuple(tracks) or None, first - 1)
         return Source(upload.clip, name, Opened(data, upload, tuple(tracks), str(first)))
 
     def hear(self, desk: Desk) -> Any:

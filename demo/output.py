@@ -1,5 +1,6 @@
 """The right-hand side of the page: roll, status, report and downloads; results -> what these show."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,11 +59,12 @@ def status_line(words: str, kind: str = "", lead: str = "") -> str:
 class Screen:
     """Turns clips, progress and results into updates of the ``Output``."""
 
-    def __init__(self, out: Output, synth: Synthesizer, engine: str) -> None:
+    def __init__(self, out: Output, synth: Synthesizer, engines: Mapping[str, str]) -> None:
+        """``engines``: what to say of each."""
         self.out = out
         self.shelf = Shelf(out.roll)
         self.synth = synth
-        self.engine = engine
+        self.engines = engines
 
     def failed(self, words: str) -> Update:
         """Tell what went wrong; whatever is on the screen stays."""
@@ -147,7 +149,7 @@ class Screen:
     def _status(self, shown: Shown, sound: Sound | None) -> str:
         result = shown.result
         parts = [
-            f"{texts.SEED[0]} {result.seed}", f"{result.seconds:.1f} s", self.engine,
+            f"{texts.SEED[0]} {result.seed}", f"{result.seconds:.1f} s", self.engines[result.engine],
             f"{texts.PLAYED_BY} {sound.synth}" if sound else texts.NO_SOUND,
         ]  # fmt: skip
         return " · ".join(parts if result.complete else [texts.STOPPED, *parts])

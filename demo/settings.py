@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from demo import form, texts
-from demo.controls import Change
+from demo.controls import Change, Shared
 from musediff.errors import MuseError
 from musediff.meta_json import parse_meta
 
@@ -14,7 +14,7 @@ SAMPLING = ("variants", "seed", "steps", "guidance", "temperature", "density")
 
 
 def restore(
-    settings: str | None, fields: form.Form, sampling: list[gr.components.Component], change: Change | None = None
+    settings: str | None, fields: form.Form, shared: Shared, change: Change | None = None
 ) -> dict[Any, Any]:
     """Updates of the forms and the sampling controls; none if the settings are missing or not to be understood.
 
@@ -30,10 +30,12 @@ def restore(
     updates = {} if mode == "repair" else dict(zip(fields.values(), form.show(meta), strict=True))
     chosen = said.get("sampling")
     chosen = chosen if isinstance(chosen, dict) else {}
-    for name, control in zip(SAMPLING, sampling, strict=True):
+    for name, control in zip(SAMPLING, shared.sampling, strict=True):
         value = chosen.get(name, said.get(name))
         if _fits(control, value):
             updates[control] = str(value) if name == "seed" else value
+    if said.get("engine") in [value for _, value in shared.engine.choices]:
+        updates[shared.engine] = said["engine"]
     return updates if change is None else updates | _operation(change, mode, said.get("strength"))
 
 

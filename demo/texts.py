@@ -49,7 +49,9 @@ CHORDS_ANY = "Chords: any. Leave it so, choose a preset, or type your own."
 VARIANTS = "Variants"
 CONTEXT = "Add as a new track to the clip on the roll"
 ADVANCED = "Advanced"
-STEPS = ("Steps", "More steps, more care; 16 is quick and good")
+ENGINE = "Engine"
+ENGINES = {"slots": "slots: quick, for everything", "muse": "muse: the original method"}
+STEPS = ("Steps", "More steps, more care, more time")
 GUIDANCE = ("Guidance", "How strictly the metadata is followed; 1 = off")
 TEMPERATURE = ("Temperature", "Lower is plainer, higher is bolder")
 DENSITY = ("Density", "Fewer or more notes")

@@ -1,6 +1,6 @@
-"""A pipeline and a synth -> the page. Nothing here is shared between visitors but these two."""
+"""Pipelines, one for each engine, and a synth -> the page. Nothing here is shared between visitors but these."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,12 @@ ACCEPT = """() => {
 QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def build_ui(pipeline: MusePipeline, synth: Synthesizer) -> gr.Blocks:
-    """The whole page."""
+def build_ui(pipelines: Mapping[str, MusePipeline], synth: Synthesizer) -> gr.Blocks:
+    """The whole page. The first of the engines is the one that is chosen at first."""
+    about = {name: pipeline.description for name, pipeline in pipelines.items()}
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEEP_SECONDS), fill_width=True) as page:
-        gr.HTML(f'<h1>{texts.TITLE}</h1><p>{texts.TAGLINE}</p><p class="engine">{texts.escape(pipeline.description)}</p>', elem_id="head")
+        said = texts.escape("; ".join(about.values()))
+        gr.HTML(f'<h1>{texts.TITLE}</h1><p>{texts.TAGLINE}</p><p class="engine">{said}</p>', elem_id="head")
         with gr.Row(elem_id="columns"):
             with gr.Column(elem_id="left"):
                 with gr.Tabs(elem_id="tabs") as tabs:
@@ -53,16 +55,17 @@ def build_ui(pipeline: MusePipeline, synth: Synthesizer) -> gr.Blocks:
                         generate = controls.build_generate()
                     with gr.Tab(texts.TAB_MODIFY, id="change") as second:
                         change = controls.build_change()
-                shared = controls.build_shared()
+                shared = controls.build_shared(list(pipelines), next(iter(pipelines.values())).engine.usual_steps)
             with gr.Column(elem_id="right"):
                 out = output.build()
-        screen = Screen(out, synth, pipeline.description)
-        handlers = Handlers(pipeline, screen)
+        screen = Screen(out, synth, about)
+        handlers = Handlers(pipelines, screen)
         _wire_runs(handlers, generate, change, shared, out)
         _wire_files(handlers, generate, change, shared, out)
         _wire_desk(handlers, change, out, tabs)
         _wire_tabs(first, second, change, shared)
-        api.publish(pipeline, screen, MODEL)
+        _wire_engine(pipelines, shared)
+        api.publish(pipelines, screen, MODEL)
     return page
 
 
@@ -102,12 +105,12 @@ def _wire_runs(handlers: Handlers, generate: Generate, change: Change, shared: S
     }  # fmt: skip
     generated = shared.generate.click(
         while_running(handlers.generate),
-        [out.running, out.shown, change.desk, generate.context, *generate.form.values(), *shared.sampling], **common,
+        [out.running, shared.engine, out.shown, change.desk, generate.context, *generate.form.values(), *shared.sampling], **common,
     )  # fmt: skip
     changed = shared.change.click(
         while_running(handlers.change),
-        [out.running, change.desk, change.operation, change.strength, change.sensitivity, change.bars, change.may, change.track,
-         *change.form.values(), *shared.sampling], **common,
+        [out.running, shared.engine, change.desk, change.operation, change.strength, change.sensitivity, change.bars, change.may,
+         change.track, *change.form.values(), *shared.sampling], **common,
     )  # fmt: skip
     shared.stop.click(handlers.stop, out.running, None, **QUICK)
     picked = out.roll.pick(handlers.pick, out.shown, out.all, show_progress="hidden", api_visibility="private")
@@ -142,7 +145,7 @@ def _wire_files(handlers: Handlers, generate: Generate, change: Change, shared: 
         except MuseError as error:
             return screen.failed(str(error))
         assert source.opened is not None
-        restored = restore(source.opened.upload.settings, generate.form, shared.sampling, change)
+        restored = restore(source.opened.upload.settings, generate.form, shared, change)
         update = controls.fill(change, desk.put(source, shown)) | restored
         return update | _unless(running, screen.source(source) | screen.no_result())
 
@@ -159,7 +162,8 @@ def _wire_files(handlers: Handlers, generate: Generate, change: Change, shared: 
 
     hidden: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     before = [out.running, change.desk, out.shown]
-    outputs = [*_filled(change, out), *generate.form.values(), *shared.sampling, change.operation, change.strength, change.sensitivity]
+    sliders = [change.operation, change.strength, change.sensitivity]
+    outputs = [*_filled(change, out), *generate.form.values(), *shared.sampling, shared.engine, *sliders]
     events = (
         change.file.upload(uploaded, [*before, change.file], outputs, **hidden),
         change.retake.click(retake, [*before, change.tracks, change.first_bar], outputs, **hidden),
@@ -217,6 +221,12 @@ def _wire_tabs(first: gr.Tab, second: gr.Tab, change: Change, shared: Shared) ->
         change.words, trigger_mode="always_last", **QUICK,
     )  # fmt: skip
     change.operation.change(_operation, change.operation, [shared.change, change.strength, change.sensitivity, change.may], **QUICK)
+
+
+def _wire_engine(pipelines: Mapping[str, MusePipeline], shared: Shared) -> None:
+    """Another engine usually takes another number of steps."""
+    steps = {name: pipeline.engine.usual_steps for name, pipeline in pipelines.items()}
+    shared.engine.input(lambda name: steps[name], shared.engine, shared.steps, **QUICK)
 
 
 def _track_form(desk: Desk, track: int) -> list[Any]:

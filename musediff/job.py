@@ -13,12 +13,12 @@ from musediff.errors import BadRequest
 from musediff.midi.score import Score
 from musediff.midi.write import write
 
-MAX_VARIANTS, MAX_STEPS, MAX_GUIDANCE, MAX_TEMPERATURE = 8, 64, 5.0, 2.0
+MAX_VARIANTS, MAX_STEPS, MAX_GUIDANCE, MAX_TEMPERATURE = 8, 500, 5.0, 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How the engine works. ``seed`` None: a new one, told in the result.
+    """How the engine works. ``seed`` None: a new one, told in the result. ``steps`` None: as many as the engine usually takes.
 
     Raises:
         BadRequest: a value is out of range.
@@ -26,7 +26,7 @@ class Sampling:
 
     variants: int = 1
     seed: int | None = None
-    steps: int = 16
+    steps: int | None = None
     guidance: float = 1.0
     temperature: float = 0.95
     density: float = 0.0
@@ -38,7 +38,7 @@ class Sampling:
         )  # fmt: skip
         for name, low, high in limits:
             value = getattr(self, name)
-            if name == "seed" and value is None:
+            if name in ("seed", "steps") and value is None:
                 continue
             whole = name in ("variants", "steps", "seed")
             if not isinstance(value, int if whole else int | float) or not low <= value <= high:

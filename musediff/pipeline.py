@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from musediff import priors
+from musediff import checkpoint, priors
 from musediff.clip import BAR_TICKS, TICKS_PER_CHORD, Clip, Meta, Track
 from musediff.engines.base import FIELDS, Engine, Mode, Request
-from musediff.engines.registry import ENGINES, WEIGHTS, Loadable
+from musediff.engines.registry import DEFAULT_ENGINE, ENGINES, WEIGHTS, Loadable, bundled
 from musediff.errors import BadRequest
 from musediff.job import Job, Result, Sampling, Upload
 from musediff.meta_json import to_dict
@@ -35,19 +35,29 @@ class MusePipeline:
         self.engine, self.engine_name, self.known = engine, name, known
 
     @classmethod
-    def load(cls, weights: Path | str | None = None, engine: str = "slots") -> "MusePipeline":
-        """Weights of a folder, or those that are bundled.
+    def load(cls, weights: Path | str | None = None, engine: str | None = None) -> "MusePipeline":
+        """Weights of a folder, or those that are bundled. ``engine`` None: the one that the weights are for.
 
         Raises:
-            BadCheckpoint: missing, damaged or made for another version.
+            BadCheckpoint: missing, damaged or made for another version or engine.
             BadRequest: no such engine.
         """
-        kind = _engine(engine)
-        folder = WEIGHTS / engine if weights is None else Path(weights)
-        return cls(kind.load(folder), engine, priors.load(folder / "priors.json"))
+        name = engine or (DEFAULT_ENGINE if weights is None else str(checkpoint.read_config(Path(weights))["engine"]))
+        kind = _engine(name)
+        folder = WEIGHTS / name if weights is None else Path(weights)
+        return cls(kind.load(folder), name, priors.load(folder / "priors.json"))
 
     @classmethod
-    def tiny(cls, engine: str = "slots") -> "MusePipeline":
+    def bundled(cls) -> "dict[str, MusePipeline]":
+        """One for each engine whose weights are shipped, the default one first.
+
+        Raises:
+            BadCheckpoint: damaged weights.
+        """
+        return {name: cls.load(engine=name) for name in bundled()}
+
+    @classmethod
+    def tiny(cls, engine: str = DEFAULT_ENGINE) -> "MusePipeline":
         """A small network with random weights: everything works, nothing is music. For tests."""
         return cls(_engine(engine).tiny(), engine, priors.Priors())
 
@@ -80,7 +90,7 @@ class MusePipeline:
         Raises:
             BadRequest: chords and bars do not agree, or the context has no room for a track.
         """
-        asked, sampling = meta or Meta(), _seeded(sampling or Sampling())
+        asked, sampling = meta or Meta(), self._complete(sampling)
         if context is not None:
             if len(context.tracks) >= MAX_TRACKS:
                 raise BadRequest(f"The clip already has {MAX_TRACKS} tracks. Take one out before adding another.")
@@ -117,7 +127,7 @@ class MusePipeline:
             if wanted not in (None, there):
                 raise BadRequest(f"{name}: a clip of {there} cannot be modified into one of {wanted}. Generate a new one.")
         labelled = _relabelled(clip, asked, tracks[0])
-        return self._job("modify", asked, labelled, _seeded(sampling or Sampling()), clip, tracks, bars, fields, strength)
+        return self._job("modify", asked, labelled, self._complete(sampling), clip, tracks, bars, fields, strength)
 
     def start_repair(
         self, clip: Clip, *, bars: frozenset[int] | None = None, tracks: tuple[int, ...] = (0,), sensitivity: float = 0.5,
@@ -132,8 +142,7 @@ class MusePipeline:
         """
         _check_share("sensitivity", sensitivity)
         _check_region(clip, tracks, bars)
-        seeded = _seeded(sampling or Sampling())
-        return self._job("repair", Meta(), _unlimited(clip, tracks), seeded, clip, tracks, bars, strength=sensitivity)
+        return self._job("repair", Meta(), _unlimited(clip, tracks), self._complete(sampling), clip, tracks, bars, strength=sensitivity)
 
     def generate(self, meta: Meta | None = None, sampling: Sampling | None = None, context: Clip | None = None) -> Result:
         """``start_generate``, run to the end."""
@@ -153,13 +162,19 @@ class MusePipeline:
         """``start_repair``, run to the end."""
         return self.start_repair(clip, bars=bars, tracks=tracks, sensitivity=sensitivity, sampling=sampling).run()
 
+    def _complete(self, sampling: Sampling | None) -> Sampling:
+        """With a seed and a number of steps."""
+        sampling = sampling or Sampling()
+        seed = secrets.randbelow(2**31) if sampling.seed is None else sampling.seed
+        return replace(sampling, seed=seed, steps=sampling.steps or self.engine.usual_steps)
+
     def _job(
         self, mode: Mode, asked: Meta, clip: Clip, sampling: Sampling, source: Clip | None, tracks: tuple[int, ...],
         bars: frozenset[int] | None = None, fields: frozenset[str] = ALL_FIELDS, strength: float = 1.0,
         notes: tuple[str, ...] = (),
     ) -> Job:  # fmt: skip
         _check_work(clip, sampling.variants)
-        assert sampling.seed is not None
+        assert sampling.seed is not None and sampling.steps is not None
         request = Request(mode=mode, clip=clip, tracks=tracks, bars=bars, fields=fields, strength=strength, **asdict(sampling))
         said: dict[str, object] = {"mode": mode, "engine": self.engine_name, "meta": to_dict(asked), "sampling": asdict(sampling)}
         if mode != "generate":
@@ -172,10 +187,6 @@ def _engine(name: str) -> Loadable:
     if name not in ENGINES:
         raise BadRequest(f"engine {name!r} is not known. Choose one of {', '.join(ENGINES)}.")
     return ENGINES[name]
-
-
-def _seeded(sampling: Sampling) -> Sampling:
-    return replace(sampling, seed=secrets.randbelow(2**31)) if sampling.seed is None else sampling
 
 
 def _filled_in(asked: Meta, full: Meta) -> tuple[str, ...]:

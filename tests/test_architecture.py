@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "musediff.priors": CORE | {"musediff.midi"},
     "musediff.job": CORE | {"musediff.engines", "musediff.midi"},
     "musediff.pipeline": REQUEST
-    | {"musediff.engines", "musediff.job", "musediff.priors", "musediff.meta_json", "musediff.midi", "musediff.metrics"},
+    | {"musediff.engines", "musediff.checkpoint", "musediff.job", "musediff.priors", "musediff.meta_json"}
+    | {"musediff.midi", "musediff.metrics"},
     "musediff.cli": {"musediff", "train"},
     "musediff.__main__": {"musediff.cli"},
     "demo": REQUEST | {"musediff.pipeline", "musediff.job", "musediff.render", "musediff.metrics", "musediff.meta_json"},

@@ -26,7 +26,7 @@ SONG = Clip(
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        page = in_a_loop(lambda: build_ui(MusePipeline.tiny(), Synthesizer("tone")))
+        page = in_a_loop(lambda: build_ui({"slots": MusePipeline.tiny(), "muse": MusePipeline.tiny("muse")}, Synthesizer("tone")))
         address = in_a_loop(lambda: launch(page, "127.0.0.1", None, background=True))
         yield Client(address, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
         page.close(verbose=False)
@@ -57,6 +57,15 @@ def test_modify_keeps_the_other_bars(client: Client, midi: Any) -> None:
     outside = {n for n in SONG.tracks[0].notes if n.onset_ticks // 1920 != 2}
     assert outside <= notes
     assert "kept" in facts["clips"][0]["summary"]
+
+
+def test_every_engine_of_the_page_can_be_asked_for(client: Client, midi: Any) -> None:
+    _, usual = client.predict({"num_measures": 2}, seed=1, api_name="/generate")
+    _, other = client.predict({"num_measures": 2}, seed=1, engine="muse", api_name="/generate")
+    assert (usual["engine"], other["engine"]) == ("slots", "muse")
+    assert [json.loads(facts["settings"])["sampling"]["steps"] for facts in (usual, other)] == [16, 20]
+    with pytest.raises(AppError, match="slots, muse"):
+        client.predict(midi, engine="gan", api_name="/repair")
 
 
 def test_repair_and_analyze(client: Client, midi: Any) -> None:

@@ -24,7 +24,7 @@ from tests.test_demo_handlers import SAMPLING, asked, laid_out, last, song
 def handlers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handlers]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        yield Handlers(MusePipeline.tiny(), Screen(laid_out(output.build), Synthesizer("tone"), "tiny"))
+        yield Handlers({"slots": MusePipeline.tiny()}, Screen(laid_out(output.build), Synthesizer("tone"), {"slots": "tiny"}))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def change() -> Change:
 
 
 def repaired(handlers: Handlers, source: Source, sensitivity: float) -> list[dict[Any, Any]]:
-    return list(handlers.change(Running(), Desk(source), "repair", 0.4, sensitivity, "", [], 0, *asked(), *SAMPLING))
+    return list(handlers.change(Running(), "slots", Desk(source), "repair", 0.4, sensitivity, "", [], 0, *asked(), *SAMPLING))
 
 
 def made(before: Clip, after: Clip, operation: str, *notes: str) -> Shown:
@@ -159,16 +159,16 @@ def test_sensitivity_reaches_the_pipeline_and_comes_back_from_the_file(handlers:
     assert json.loads(shown.result.settings)["strength"] == 0.85
     opened = handlers.open(shown.result.midi(0), "repaired.mid").opened
     assert opened is not None
-    fields, shared = laid_out(lambda: (form.build(Meta(), "", "x"), controls.build_shared()))
-    restored = settings.restore(opened.upload.settings, fields, shared.sampling, change)
+    fields, shared = laid_out(lambda: (form.build(Meta(), "", "x"), controls.build_shared(["slots", "muse"], 16)))
+    restored = settings.restore(opened.upload.settings, fields, shared, change)
     assert restored[change.operation] == "repair" and restored[change.sensitivity] == 0.85 and restored[shared.seed] == "7"
     assert change.strength not in restored and not set(fields.values()) & set(restored)
 
 
 @pytest.mark.parametrize(("mode", "strength"), [("modify", 0.3), ("repair", 2), ("repair", "0.5"), (["repair"], 0.5), (None, 0.5)])
 def test_settings_of_an_operation_are_checked(change: Change, mode: Any, strength: Any) -> None:
-    fields, shared = laid_out(lambda: (form.build(Meta(), "", "x"), controls.build_shared()))
-    restored = settings.restore(json.dumps({"mode": mode, "strength": strength, "meta": {}}), fields, shared.sampling, change)
+    fields, shared = laid_out(lambda: (form.build(Meta(), "", "x"), controls.build_shared(["slots", "muse"], 16)))
+    restored = settings.restore(json.dumps({"mode": mode, "strength": strength, "meta": {}}), fields, shared, change)
     told = {control: value for control, value in restored.items() if control not in fields.values()}
     good = {change.operation: "modify", change.strength: 0.3}
     assert told == (good if mode == "modify" else {change.operation: "repair"} if mode == "repair" else {})

@@ -60,7 +60,7 @@ def pipeline() -> MusePipeline:
 def handlers(pipeline: MusePipeline, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handlers]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        yield Handlers(pipeline, Screen(laid_out(output.build), Synthesizer("tone"), pipeline.description))
+        yield Handlers({"slots": pipeline}, Screen(laid_out(output.build), Synthesizer("tone"), {"slots": pipeline.description}))
 
 
 def last(updates: list[dict[Any, Any]], component: Any) -> Any:
@@ -69,7 +69,7 @@ def last(updates: list[dict[Any, Any]], component: Any) -> Any:
 
 
 def generated(handlers: Handlers, values: list[Any], choice: tuple[Any, ...] = SAMPLING) -> tuple[list[dict[Any, Any]], Output]:
-    return list(handlers.generate(Running(), None, Desk(), False, *values, *choice)), handlers.out
+    return list(handlers.generate(Running(), "slots", None, Desk(), False, *values, *choice)), handlers.out
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def test_bad_request_says_so_and_touches_nothing_else(handlers: Handlers) -> Non
 def test_stop_keeps_what_there_is(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("demo.handlers.FRAME_SECONDS", 0.0)
     running = Running()
-    run = handlers.generate(running, None, Desk(), False, *asked(), 1, "7", 32, 1.5, 0.95, 0)
+    run = handlers.generate(running, "slots", None, Desk(), False, *asked(), 1, "7", 32, 1.5, 0.95, 0)
     updates = [next(run), next(run)]
     handlers.stop(running)
     updates += run
@@ -126,7 +126,7 @@ def test_stop_keeps_what_there_is(handlers: Handlers, monkeypatch: pytest.Monkey
 
 def test_leaving_the_page_stops_the_job(handlers: Handlers) -> None:
     running = Running()
-    run = handlers.generate(running, None, Desk(), False, *asked(), *SAMPLING)
+    run = handlers.generate(running, "slots", None, Desk(), False, *asked(), *SAMPLING)
     next(run)
     job = running.job
     assert job is not None
@@ -142,7 +142,7 @@ def test_nothing_to_stop_is_no_error(handlers: Handlers) -> None:
 def test_modify_bars_leaves_the_others_bit_for_bit(handlers: Handlers) -> None:
     source = Source(song(), "song.mid")
     values = form.of_clip(source.clip)
-    updates = list(handlers.change(Running(), Desk(source), "modify", 1.0, 0.5, "2-3", list(texts.MAY), 0, *values, *SAMPLING))
+    updates = list(handlers.change(Running(), "slots", Desk(source), "modify", 1.0, 0.5, "2-3", list(texts.MAY), 0, *values, *SAMPLING))
     clips = last(updates, handlers.out.shown).result.clips
     for clip in clips:
         for bar in (0, 3):
@@ -155,16 +155,17 @@ def test_modify_bars_leaves_the_others_bit_for_bit(handlers: Handlers) -> None:
 
 def test_repair_and_no_source(handlers: Handlers) -> None:
     source = Source(song(), "song.mid")
-    updates = list(handlers.change(Running(), Desk(source), "repair", 0.4, 0.5, "", [], None, *asked(), *SAMPLING))
+    updates = list(handlers.change(Running(), "slots", Desk(source), "repair", 0.4, 0.5, "", [], None, *asked(), *SAMPLING))
     assert "repair" in last(updates, handlers.out.shown).name
     with pytest.warns(UserWarning):
-        updates = list(handlers.change(Running(), Desk(), "modify", 0.4, 0.5, "", [], None, *asked(), *SAMPLING))
+        updates = list(handlers.change(Running(), "slots", Desk(), "modify", 0.4, 0.5, "", [], None, *asked(), *SAMPLING))
     assert texts.NO_SOURCE in updates[0][handlers.out.status]
 
 
 def test_adding_a_track_keeps_the_given_one(handlers: Handlers) -> None:
     source = Source(song(), "song.mid")
-    updates = list(handlers.generate(Running(), None, Desk(source), True, *asked(track_role="bass", inst="electric_bass"), *SAMPLING))
+    values = asked(track_role="bass", inst="electric_bass")
+    updates = list(handlers.generate(Running(), "slots", None, Desk(source), True, *values, *SAMPLING))
     shown: Shown = last(updates, handlers.out.shown)
     assert len(shown.clip.tracks) == 2 and shown.clip.tracks[0].notes == source.clip.tracks[0].notes
     assert shown.track == 1
@@ -189,15 +190,15 @@ def test_upload_of_our_own_file_restores_the_form(handlers: Handlers) -> None:
     path = Path(last(updates, out.files["midi"])["value"])
     source = handlers.open(path.read_bytes(), path.name)
     assert source.opened is not None and source.clip.num_measures == 4
-    fields, shared = laid_out(lambda: (form.build(Meta(), "", "x"), controls.build_shared()))
-    restored = settings.restore(source.opened.upload.settings, fields, shared.sampling)
+    fields, shared = laid_out(lambda: (form.build(Meta(), "", "x"), controls.build_shared(["slots", "muse"], 16)))
+    restored = settings.restore(source.opened.upload.settings, fields, shared)
     assert [restored[field] for field in fields.values()] == values
-    assert restored[shared.seed] == "7"
+    assert (restored[shared.seed], restored[shared.engine]) == ("7", "slots")
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}", "null", '{"meta": 3}', '{"meta": {"bpm": 1e9}}', "{", '{"meta": {"x": 1}}'])
 def test_strange_settings_are_left_alone(text: str | None) -> None:
-    assert settings.restore(text, {}, []) == {}
+    assert settings.restore(text, {}, laid_out(lambda: controls.build_shared(["slots"], 16))) == {}
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"MThd\x00\x00\x00\x06\x00\x01", b"MThd" + b"\xff" * 30])
@@ -217,7 +218,7 @@ def test_what_is_on_the_roll() -> None:
 
 def test_names_from_files_cannot_become_html(handlers: Handlers) -> None:
     evil = "<img src=x onerror=alert(1)>"
-    upload = replace(handlers.pipeline.open(write(song()), "x"), notes=(evil,))
+    upload = replace(handlers.pipelines["slots"].open(write(song()), "x"), notes=(evil,))
     shown = controls.about(Source(song(), evil, Opened(b"", upload)))
     assert "<img" not in shown and "&lt;img" in shown
     assert "<img" not in output.status_line(evil, lead=evil)

@@ -48,6 +48,11 @@ class Engine(Protocol):
     """
 
     @property
+    def usual_steps(self) -> int:
+        """Steps that are enough: more cost time and hardly change the clips."""
+        ...
+
+    @property
     def parameters(self) -> int:
         """Number of weights."""
         ...

@@ -23,4 +23,10 @@ class Loadable(Protocol):
 
 
 ENGINES: Mapping[str, Loadable] = MappingProxyType({"slots": SlotsEngine, "muse": MuseEngine})
+DEFAULT_ENGINE = "slots"
 WEIGHTS = Path(__file__).parents[2] / "assets" / "weights"
+
+
+def bundled() -> list[str]:
+    """Engines whose weights are shipped, the default one first."""
+    return [name for name in ENGINES if (WEIGHTS / name / "config.json").exists()]

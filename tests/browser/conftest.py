@@ -45,13 +45,13 @@ class SlowPipeline:
 
     def __init__(self) -> None:
         self._fast = MusePipeline.tiny()
-        self.description = self._fast.description
+        self.engine, self.description = self._fast.engine, self._fast.description
         self.open = self._fast.open
         self.start_modify, self.start_repair = self._fast.start_modify, self._fast.start_repair
         self.generate, self.modify, self.repair = self._fast.generate, self._fast.modify, self._fast.repair
 
     def start_generate(self, meta: Meta, sampling: Sampling, context: Clip | None = None) -> SlowJob:
-        return SlowJob(self._fast.start_generate(meta, sampling, context), 0.15 if sampling.steps > 32 else 0.0)
+        return SlowJob(self._fast.start_generate(meta, sampling, context), 0.15 if (sampling.steps or 0) > 32 else 0.0)
 
 
 class SlowSynth(Synthesizer):
@@ -69,7 +69,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    page = in_a_loop(lambda: build_ui(SlowPipeline(), SlowSynth()))  # type: ignore[arg-type]
+    page = in_a_loop(lambda: build_ui({"slots": SlowPipeline(), "muse": MusePipeline.tiny("muse")}, SlowSynth()))  # type: ignore[arg-type]
     yield in_a_loop(lambda: launch(page, "127.0.0.1", port, background=True))
     page.close(verbose=False)
 

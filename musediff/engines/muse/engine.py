@@ -67,6 +67,7 @@ class MuseEngine:
     """Generates, modifies, infills and repairs one track at a time."""
 
     name = "muse"
+    usual_steps = 20
 
     def __init__(self, network: MuseNetwork, schedule: Schedule, sampler: str = "ddim") -> None:
         self.network, self.schedule, self.sampler = network.eval().requires_grad_(False), schedule, SAMPLERS[sampler]

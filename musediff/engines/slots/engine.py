@@ -41,6 +41,7 @@ class SlotsEngine:
     """Generates, modifies, infills and repairs clips of up to ``vocab.MAX_TRACKS`` tracks."""
 
     name = "slots"
+    usual_steps = 16
 
     def __init__(self, network: SlotsNetwork, calibration: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 1.0))) -> None:
         self.network = network.eval().requires_grad_(False)
