@@ -23,11 +23,11 @@ T = TypeVar("T")
 USUAL = Sampling()
 
 
-def publish(pipelines: Mapping[str, MusePipeline], screen: Screen, group: str) -> None:
+def publish(pipelines: Mapping[str, MusePipeline], screen: Screen, group: str, jobs: int) -> None:
     """Add /generate, /modify, /repair and /analyze to the page under construction."""
     endpoints = Endpoints(pipelines, screen)
     for name in ("generate", "modify", "repair", "analyze"):
-        gr.api(getattr(endpoints, name), api_name=name, concurrency_limit=1, concurrency_id=group)
+        gr.api(getattr(endpoints, name), api_name=name, concurrency_limit=jobs, concurrency_id=group)
 
 
 class Endpoints:

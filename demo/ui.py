@@ -1,5 +1,6 @@
 """Pipelines, one for each engine, and a synth -> the page. Nothing here is shared between visitors but these."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from musediff.render.audio import Synthesizer
 HERE = Path(__file__).parent
 MAX_FILE_SIZE = "512kb"
 SWEEP_SECONDS, KEEP_SECONDS = 600, 3600  # how often old files are deleted, and how old they get
-MODEL = "model"  # the concurrency group of everything that computes: one job at a time
+MODEL = "model"  # the concurrency group of everything that computes
+JOBS = max(1, min(4, os.cpu_count() or 1))  # at once: a job takes one core and less than 100 MB
 # Typing bars marks them on the roll; this needs no server. What the roll itself wrote comes back late and must not undo a newer drag.
 MARK_BARS = """(text) => {
   if (text && !document.querySelector('#bars')?.contains(document.activeElement)) return;
@@ -65,7 +67,7 @@ def build_ui(pipelines: Mapping[str, MusePipeline], synth: Synthesizer) -> gr.Bl
         _wire_desk(handlers, change, out, tabs)
         _wire_tabs(first, second, change, shared)
         _wire_engine(pipelines, shared)
-        api.publish(pipelines, screen, MODEL)
+        api.publish(pipelines, screen, MODEL, JOBS)
     return page
 
 
@@ -100,7 +102,7 @@ def _wire_runs(handlers: Handlers, generate: Generate, change: Change, shared: S
         return wrapped
 
     common: dict[str, Any] = {
-        "outputs": [*out.all, shared.stop], "concurrency_limit": 1, "concurrency_id": MODEL,
+        "outputs": [*out.all, shared.stop], "concurrency_limit": JOBS, "concurrency_id": MODEL,
         "show_progress": "minimal", "show_progress_on": [out.status], "api_visibility": "private",
     }  # fmt: skip
     generated = shared.generate.click(
