@@ -69,9 +69,7 @@ class Handlers:
                 job = pipeline.start_repair(clip, bars=region, tracks=tracks, sensitivity=sensitivity, sampling=chosen)
             else:
                 meta = form.read(values[: len(META_FIELDS)])
-                job = pipeline.start_modify(
-                    clip, strength, meta=meta, bars=region, tracks=tracks, fields=frozenset(may), sampling=chosen
-                )
+                job = pipeline.start_modify(clip, strength, meta=meta, bars=region, tracks=tracks, fields=frozenset(may), sampling=chosen)
         except MuseError as error:
             yield self.screen.failed(str(error))
             return

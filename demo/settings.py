@@ -13,9 +13,7 @@ from musediff.meta_json import parse_meta
 SAMPLING = ("variants", "seed", "steps", "guidance", "temperature", "density")
 
 
-def restore(
-    settings: str | None, fields: form.Form, shared: Shared, change: Change | None = None
-) -> dict[Any, Any]:
+def restore(settings: str | None, fields: form.Form, shared: Shared, change: Change | None = None) -> dict[Any, Any]:
     """Updates of the forms and the sampling controls; none if the settings are missing or not to be understood.
 
     A file may have been edited by anyone, so every value is checked before it is shown.

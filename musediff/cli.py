@@ -18,7 +18,7 @@ from musediff.errors import BadRequest, MuseError
 
 ROOT = Path(__file__).parents[1]
 # Programs with arguments of their own: everything after the name is theirs.
-PROGRAMS = {"train": "train a model (python -m train)", "evaluate": "measure a model on held-out songs", "app": "start the page"}
+PROGRAMS = {"train": "train a model (python -m train)", "evaluate": "measure clips, or a model on held-out songs", "app": "start the page"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,13 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code. A wrong argument leaves through ``SystemExit(2)``, as argparse does.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "0")  # before torch: a waiting thread must not keep others from the processor
-    os.environ.setdefault(
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"
-    )  # every new length fills it; 1,024 entries cost 200 MB and more, measured
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if words and words[0] in PROGRAMS:
             return run_program(words[0], words[1:])
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # for both, see app.py
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
         return run_command(build_parser().parse_args(with_dashes(words)))
     except MuseError as error:
         print(f"musediff: {error}", file=sys.stderr)
@@ -60,6 +59,8 @@ def run_command(args: argparse.Namespace) -> int:
         print(json.dumps(template(), indent=2))
     elif args.command == "data":
         build_data(args)
+    elif args.command == "convert-checkpoint":
+        import_module("musediff.cli_convert").convert_checkpoint(args)
     else:
         import_module("musediff.cli_clips").COMMANDS[args.command](args)
     return 0
@@ -112,11 +113,12 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_output(generate, "--out DIR or --out CLIP.mid", default=Path("outputs"))
 
     modify = commands.add_parser("modify", help="change a MIDI file as far as --strength says", allow_abbrev=False)
-    options.add_source(modify)
-    modify.add_argument("--strength", type=float, default=0.4, metavar="S", help="share of the notes that change, 0 to 1 (default 0.4)")
+    options.add_source(modify, "?")
+    modify.add_argument("--strength", type=float, metavar="S", help="share of the notes that change, 0 to 1 (default 0.4)")
     modify.add_argument("--keep", nargs="+", default=[], metavar="WHAT", help="leave this of every note as it is: rhythm, pitch, dynamics")
+    options.add_split(modify)
     options.add_meta(modify)
-    options.add_change(modify)
+    options.add_change(modify, "how many versions (default 1), or clips of a split (default 50, if there are so many)")
 
     repair = commands.add_parser("repair", help="find the wrong notes of a MIDI file and replace them", allow_abbrev=False)
     options.add_source(repair)
@@ -129,10 +131,24 @@ def build_parser() -> argparse.ArgumentParser:
     analyze.add_argument("--json", action="store_true", help="print one JSON object")
 
     commands.add_parser("meta", help="print a template for --meta-json", allow_abbrev=False)
+    add_convert(commands.add_parser("convert-checkpoint", help="make a checkpoint of the original usable here", allow_abbrev=False))
     add_data(commands.add_parser("data", help="pack corpora for training", allow_abbrev=False))
     for name, text in PROGRAMS.items():
         commands.add_parser(name, help=text, add_help=False)
     return parser
+
+
+def add_convert(convert: argparse.ArgumentParser) -> None:
+    beside = "its settings (default: training_args.json beside the file)"
+    convert.add_argument("original", type=Path, metavar="ORIGINAL.pt", help="model_*.pt or ema_*.pt")
+    convert.add_argument("--training-args", "--model-config-json", type=Path, metavar="FILE", help=beside)
+    convert.add_argument("--out", type=Path, required=True, metavar="DIR", help="for --weights of the other commands")
+    which = "which copy of the embedding table counts where the file has two: the head's, as the original loads it, or both as they are"
+    choices = ("original", "as_trained")
+    convert.add_argument("--embedding", choices=choices, default=choices[0], help=which)
+    convert.add_argument("--heads", type=options.count, default=12, metavar="N", help="attention heads, which no tensor shows (default 12)")
+    convert.add_argument("--force", action="store_true", help="replace what is in the folder")
+    convert.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def add_data(data: argparse.ArgumentParser) -> None:

@@ -3,8 +3,9 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,18 @@ import numpy as np
 from tqdm import tqdm
 
 from musediff.cli_options import HELP, TINY
-from musediff.cli_output import Report, Writer, check_free, targets
+from musediff.cli_output import Report, Writer, beside, check_free, targets
 from musediff.clip import Clip, Meta
 from musediff.engines.base import FIELDS
+from musediff.engines.registry import DEFAULT_ENGINE
 from musediff.errors import BadRequest
 from musediff.job import MAX_VARIANTS, Job, Result, Sampling, Upload
 from musediff.meta_json import parse_meta, to_dict
 from musediff.pipeline import MusePipeline
 
+STRENGTH, SENSITIVITY = 0.4, 0.5
 SAMPLING_FIELDS = ("steps", "guidance", "temperature", "density", "seed")
+SPLIT_OPTIONS = ("data", "repair", "sensitivity", "use_corruption", "corr_available", "corr_max", "corr_p", "corr_kwargs")
 
 
 def generate(args: argparse.Namespace) -> None:
@@ -38,10 +42,10 @@ def generate(args: argparse.Namespace) -> None:
 
 
 def modify(args: argparse.Namespace) -> None:
-    unknown = set(args.keep) - set(FIELDS)
-    if unknown:
-        raise BadRequest(f"--keep {' '.join(sorted(unknown))}: not known. Choose from {', '.join(FIELDS)}.")
-    free = frozenset(FIELDS) - set(args.keep)
+    if split_asked(args):
+        import_module("musediff.cli_split").modify_split(args)
+        return
+    free, strength = free_fields(args), STRENGTH if args.strength is None else args.strength
     data = read_source(args.source)
     notes: list[str] = []
 
@@ -49,9 +53,40 @@ def modify(args: argparse.Namespace) -> None:
         clip = open_source(pipeline, data, args, notes).clip
         meta, said = asked(args, clip)
         notes.extend(said)
-        return lambda sampling: pipeline.start_modify(clip, args.strength, meta=meta, bars=args.bars, fields=free, sampling=sampling)
+        return lambda sampling: pipeline.start_modify(clip, strength, meta=meta, bars=args.bars, fields=free, sampling=sampling)
 
     run(args, args.source.stem, notes, start)
+
+
+def split_asked(args: argparse.Namespace) -> bool:
+    """Whether clips of a split are to be modified instead of a file.
+
+    Raises:
+        BadRequest: neither is named, both are, or an option of the one goes with the other.
+    """
+    if args.split is not None:
+        if args.source is not None:
+            raise BadRequest(f"Either {args.source} or --split {args.split} can be modified, not both.")
+        return True
+    if args.source is None:
+        raise BadRequest("What shall be modified? Give a MIDI file, or --split test --data CLIPS.npz for clips of the packed data.")
+    stray = given(args, SPLIT_OPTIONS)
+    if stray:
+        raise BadRequest(f"--{stray[0]} goes with --split only.")
+    return False
+
+
+def given(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    """Those of the options that were used, as they are written."""
+    return [name.replace("_", "-") for name in names if getattr(args, name) is not None and getattr(args, name) is not False]
+
+
+def free_fields(args: argparse.Namespace) -> frozenset[str]:
+    """What of a note may change."""
+    unknown = set(args.keep) - set(FIELDS)
+    if unknown:
+        raise BadRequest(f"--keep {' '.join(sorted(unknown))}: not known. Choose from {', '.join(FIELDS)}.")
+    return frozenset(FIELDS) - set(args.keep)
 
 
 def repair(args: argparse.Namespace) -> None:
@@ -98,23 +133,39 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
 
 def run(args: argparse.Namespace, stem: str, notes: list[str], prepare: Callable[[MusePipeline], Callable[[Sampling], Job]]) -> None:
     """Check everything, load the weights, work batch by batch and save each as soon as it is there."""
-    paths = targets(args.out, stem, args.num_samples)
-    check_free(paths, args)
-    sampling = Sampling(**{name: getattr(args, name) for name in SAMPLING_FIELDS if getattr(args, name) is not None})
-    pipeline = MusePipeline.tiny(args.engine) if args.model == TINY else MusePipeline.load(args.weights, args.engine)
+    number = args.num_samples or 1
+    paths = targets(args.out, stem, number)
+    check_free([file for midi in paths for file in beside(midi, args).values()], args.force)
+    sampling, pipeline = sampling_of(args), load_pipeline(args)
     start = prepare(pipeline)
     writer, report = Writer(args), Report(args.command, pipeline.engine_name, notes=notes)
     done = 0
     with tqdm(
         total=len(paths), unit="clip", file=sys.stderr, disable=None, bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]"
     ) as bar:
-        for number, size in enumerate(batches(args.num_samples)):
-            settings = replace(sampling, variants=size, seed=sampling.seed if report.seed is None else derived_seed(report.seed, number))
+        for batch, size in enumerate(batches(number)):
+            settings = replace(sampling, variants=size, seed=sampling.seed if report.seed is None else derived_seed(report.seed, batch))
             result = follow(start(settings), done, size, bar)
             report.add(result, writer.save(result, paths[done : done + size]))
             done += size
     report.synth = writer.synth
     report.print(args.json)
+
+
+def sampling_of(args: argparse.Namespace) -> Sampling:
+    """What was said of the sampling; the rest is the pipeline's own default."""
+    return Sampling(**{name: getattr(args, name) for name in SAMPLING_FIELDS if getattr(args, name) is not None})
+
+
+def load_pipeline(args: argparse.Namespace) -> MusePipeline:
+    """The model that --engine, --weights and --model name.
+
+    Raises:
+        BadCheckpoint, BadRequest: there is no such model.
+    """
+    if args.weights is not None and args.weights.is_file():
+        raise BadRequest(f"{args.weights} is no folder. A checkpoint of the original becomes one with: musediff convert-checkpoint")
+    return MusePipeline.tiny(args.engine or DEFAULT_ENGINE) if args.model == TINY else MusePipeline.load(args.weights, args.engine)
 
 
 def follow(job: Job, first: int, size: int, bar: Any) -> Result:

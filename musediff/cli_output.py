@@ -61,16 +61,16 @@ def beside(midi: Path, args: argparse.Namespace) -> dict[str, Path]:
     return {"midi": midi} | {kind: midi.with_suffix("." + kind) for kind in ("wav", "png") if getattr(args, kind)}
 
 
-def check_free(paths: Sequence[Path], args: argparse.Namespace) -> None:
-    """Fail before the work, not after it.
+def check_free(files: Sequence[Path], force: bool) -> None:
+    """Fail before the work, not after it; make the folders.
 
     Raises:
-        BadRequest: a file exists and ``--force`` was not given, or the folder cannot be made.
+        BadRequest: a file exists and ``--force`` was not given, or a folder cannot be made.
     """
-    for path in (file for midi in paths for file in beside(midi, args).values()):
-        if path.exists() and not args.force:
+    for path in files:
+        if path.exists() and not force:
             raise BadRequest(f"{path} exists already. Choose another --out or add --force to replace it.")
-    for folder in {path.parent for path in paths}:
+    for folder in {path.parent for path in files}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -1,8 +1,9 @@
 """What a job takes and gives: settings of the sampling, progress, result."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -47,11 +48,16 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """After a step: how far, and the clips as they are (legal, unfinished notes left out)."""
+    """After a step: how far."""
 
     step: int
     steps: int
-    clips: tuple[Clip, ...]
+    look: Callable[[], Sequence[Clip]]
+
+    @property
+    def clips(self) -> tuple[Clip, ...]:
+        """As they are at the moment: legal, unfinished notes left out. Making them takes a while, so ask only to show them."""
+        return tuple(self.look())
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,7 @@ class Job:
 
     def __iter__(self) -> Iterator[Progress]:
         for state in self._states():
-            yield Progress(state.step, state.total, tuple(self._engine.finish(state)))
+            yield Progress(state.step, state.total, partial(self._engine.finish, state))
 
     def _states(self) -> Iterator[State]:
         start = time.perf_counter()

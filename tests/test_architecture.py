@@ -50,6 +50,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "fluidsynth": ("musediff/render/",),
     "midirenderer": ("musediff/render/",),
     "tinysoundfont": ("musediff/render/",),
+    "sklearn": ("train/evaluate",),
     "matplotlib": ("musediff/render/", "train/evaluate"),
     "torch": (
         "musediff/engines/",

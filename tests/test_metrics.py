@@ -1,6 +1,8 @@
 """Control, distribution and repair metrics: hand-counted cases, an integral done the slow way, and their edges."""
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +12,13 @@ from hypothesis import strategies as st
 from musediff.chords import ANY_CHORD, NO_CHORD, chord_id
 from musediff.clip import BAR_TICKS, KEY_INDEX, KEYS, META_FIELDS, TIME_SIGNATURES, Clip, Meta, Note
 from musediff.metrics import control, distribution
+from musediff.metrics.compare import compare, describe
 from musediff.metrics.repair import damage, detection_f1, note_f1
+from musediff.metrics.similarity import COMPONENTS
+from musediff.metrics.table import table
+from musediff.tokens import commu, vocab
 from tests.random_clips import clip_of, random_clips
+from tests.token_clips import any_clips
 
 # --- control
 
@@ -68,6 +75,65 @@ def test_asked_versus_got_of_a_clip_without_notes() -> None:
     rows = {row.field: row for row in control.asked_vs_got(meta, clip_of([]))}
     assert [rows[name].ok for name in ("pitch_range", "min_velocity", "audio_key", "bpm")] == [False, False, False, True]
     assert rows["density"].got == "0.0 notes per bar"
+
+
+def note_at(pitch: int = 60, velocity: int = 64) -> Note:
+    return Note(0, pitch, 240, velocity)
+
+
+def test_mean_pitches_between_two_ranges_miss_both() -> None:
+    assert control.pitch_misses([note_at(35), note_at(36)], "very_low") == (1, 1) == control.pitch_misses([note_at(35), note_at(36)], "low")
+    assert control.pitch_misses([note_at(35), note_at(35)], "very_low") == (1, 0)
+    assert control.pitch_misses([note_at(36), note_at(47)], "low") == (1, 0)
+    assert control.pitch_misses([note_at(0)], None) == (1, 0), "an unknown range is never missed"
+    assert control.pitch_misses([], "mid") == (1, 1)
+    found = control.summed([control.Count(1, 1), control.Count(3, 0)])
+    assert found == (4, 1) and found.share == 0.25
+    assert math.isnan(control.summed([]).share)
+
+
+@given(st.integers(1, 127), st.integers(1, 127), st.lists(st.integers(1, 127), max_size=9))
+@settings(max_examples=200, deadline=None)
+def test_velocities_miss_limits_as_their_tokens_do(low: int, high: int, velocities: list[int]) -> None:
+    """The original compares ids: a limit's is 654 or more, a velocity's 131 or more, and 524 lies between."""
+    clip = clip_of([])
+    clip = replace(clip, tracks=(replace(clip.tracks[0], min_velocity=low, max_velocity=high),))
+    first, last = (int(token) - 524 for token in commu.prefix(clip)[7:9])
+    wrong = sum(not first <= vocab.velocity_token(v) <= last for v in velocities)
+    assert control.velocity_misses([note_at(velocity=v) for v in velocities], low, high) == (len(velocities), wrong)
+    assert control.velocity_misses([note_at(velocity=v) for v in velocities], None, None) == (len(velocities), 0)
+
+
+# --- sets of clips
+
+
+@given(st.lists(any_clips(), min_size=1, max_size=6), st.lists(any_clips(), min_size=1, max_size=3))
+@settings(max_examples=40, deadline=None)
+def test_sets_of_any_clips_have_figures(clips: list[Clip], reference: list[Clip]) -> None:
+    figures = compare(clips, [clip.meta() for clip in clips], reference, {0: 0})
+    assert figures.clips == len(clips) and figures.pairs == 1 and figures.nearest_clips == min(len(clips), len(reference))
+    assert figures.empty == sum(not clip.tracks[0].notes for clip in clips)
+    assert figures.velocity.total <= sum(len(clip.tracks[0].notes) for clip in clips)
+    assert all(-1e-6 <= value <= 1 + 1e-5 for value in (figures.msim_across, figures.msim_pairs.product, figures.nearest.product))
+    assert json.loads(json.dumps(figures.to_dict(), allow_nan=False))["clips"] == len(clips)
+    assert "clips (without notes)" in table({"a": describe(reference, [Meta()] * len(reference)), "b": figures}, "a")
+
+
+def test_a_set_beside_itself() -> None:
+    clips = [clip_of(notes) for notes in random_clips(3, 12)]
+    asked = [Meta(pitch_range="mid", max_velocity=60)] * 6 + [Meta()] * 6
+    figures = compare(clips, asked, clips, {i: i for i in range(12)})
+    assert figures.msim_pairs.product == pytest.approx(1, abs=1e-5) and figures.nearest.product == 0
+    assert figures.pitch.total == 6 and figures.velocity.total == 6 * 24, "only what was asked counts"
+    assert figures.msim_within < figures.msim_across < 1
+    assert math.isnan(figures.chord_tones) and "chord tones" not in table({"a": figures}, "b")
+
+
+def test_of_sets_of_two_sizes_as_many_clips_are_compared() -> None:
+    many, few = ([clip_of(notes) for notes in random_clips(seed, count)] for seed, count in ((4, 40), (5, 9)))
+    figures = compare(many, [Meta()] * 40, few, {})
+    assert figures.nearest_clips == 9 and 0 <= figures.nearest.product <= 1 and figures.pairs == 0
+    assert math.isnan(figures.msim_pairs.product) and figures.to_dict()["msim_pairs"] == dict.fromkeys(COMPONENTS)
 
 
 # --- distribution

@@ -50,7 +50,7 @@ def grid_clip(seed: int, bars: int = 8, notes: int = 10) -> Clip:
 
 @pytest.mark.parametrize("strength", [0.1, 0.3, 0.6, 0.9])
 def test_strength_is_the_share_of_tokens_that_are_lost(engine: MuseEngine, monkeypatch: pytest.MonkeyPatch, strength: float) -> None:
-    monkeypatch.setattr(WindowDenoiser, "_guess", reader)
+    monkeypatch.setattr(WindowDenoiser, "_predict", reader)
     clip = grid_clip(1, bars=16, notes=14)
     _, (made,) = run(engine, Request(mode="modify", clip=clip, strength=strength, steps=1, temperature=1.0))
     old, new = (commu.encode(c).ids for c in (clip, made))
@@ -62,7 +62,7 @@ def test_strength_is_the_share_of_tokens_that_are_lost(engine: MuseEngine, monke
 def test_nothing_is_lost_if_the_network_knows(engine: MuseEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = grid_clip(2, bars=4)
     truth = torch.from_numpy(commu.note_part(np.array(clip.tracks[0].notes), clip.num_measures, clip.bar_ticks).ids)
-    monkeypatch.setattr(WindowDenoiser, "_guess", lambda self, which, x, t: self.network.embed(truth[None]))
+    monkeypatch.setattr(WindowDenoiser, "_predict", lambda self, which, x, t: self.network.embed(truth[None]))
     state, (made,) = run(engine, Request(mode="modify", clip=clip, strength=0.95, steps=20))
     assert made == clip
     assert state.raw_legal == [True]
@@ -132,9 +132,9 @@ def test_the_density_is_the_number_of_notes(engine: MuseEngine) -> None:
 def test_guidance_weighs_the_guess_with_labels_against_the_one_without(engine: MuseEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = Clip(4, (Track((), role="bass", instrument="tuba"),), key="cmajor", chords=(0,) * 32)
     canvas = build(clip, np.ones(4, bool), (), np.full(4, 2))
-    denoiser = WindowDenoiser(engine.network, engine.schedule, clip, [canvas], 3.0, 99)
+    denoiser = WindowDenoiser(engine.network, engine.schedule, clip, [canvas], 3.0, 99, None)
     said, bare = (prefix.tolist() for prefix in denoiser.prefixes)
     assert len(bare) == META_TOKENS + 1 < len(said)
     assert {ROLE, INSTRUMENT, KEY} <= set(bare)
-    monkeypatch.setattr(WindowDenoiser, "_guess", lambda self, which, x, t: torch.full_like(x, 2.0 if which == 0 else 1.5))
+    monkeypatch.setattr(WindowDenoiser, "_predict", lambda self, which, x, t: torch.full_like(x, 2.0 if which == 0 else 1.5))
     assert float(denoiser(torch.zeros(1, canvas.length, 16), 5).mean()) == pytest.approx(1.5 + 3 * 0.5)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from musediff.clip import BAR_TICKS, PITCH_RANGES, TIME_SIGNATURES, Note
 from musediff.metrics import control
-from musediff.metrics.similarity import COMPONENTS, Vectors, msim, one_nn_accuracy, similarity_matrix, stack, vectors
+from musediff.metrics.similarity import COMPONENTS, Vectors, mean_similarity, msim, one_nn_accuracy, similarity_matrix, stack, vectors
 from tests.random_clips import clip_of, random_clips
 
 SMALL = json.loads((Path(__file__).parent / "golden" / "metric_small.json").read_text("utf-8"))
@@ -65,12 +65,11 @@ def test_the_complete_recording_of_the_original(shared: Path) -> None:
     check_pairs(found, golden["pairs"])
     ranges = dict(zip(range(631, 638), PITCH_RANGES, strict=True))
     for name, (notes, _) in decoded.items():
-        meta, (total, wrong) = golden["metas"][name], golden["cv"][name]
-        assert control.pitch_control(notes, ranges[meta[3]]) == (golden["cp"][name] == [1, 0])
-        # A limit's token stands for two velocities of the file: their lower edge and their upper one.
-        low, high = (meta[7] - 524 - 131) * 2 + 1, (meta[8] - 524 - 131) * 2 + 2
-        assert len(notes) == total
-        assert control.velocity_control(notes, max(low, 1), high) == pytest.approx(1 - wrong / total)
+        meta = golden["metas"][name]
+        low, high = (2 * (meta[i] - 654) for i in (7, 8))  # half of the velocity, from the first id of limits
+        assert list(control.pitch_misses(notes, ranges[meta[3]])) == golden["cp"][name]
+        assert list(control.velocity_misses(notes, low, high)) == golden["cv"][name]
+    assert {wrong for _, wrong in golden["cv"].values()} == {0, 1, 26}
 
 
 @given(st.sampled_from(TIME_SIGNATURES), st.integers(0, 1000), st.integers(-20, 20))
@@ -104,6 +103,15 @@ def test_similarity_matrix_equals_pair_by_pair() -> None:
         assert matrix.dtype == np.float32
         for i, j in ((0, 0), (17, 39), (255, 3), (256, 3), (299, 39)):
             assert matrix[i, j] == pytest.approx(getattr(msim(a[i], b[j]), component), abs=1e-6)
+
+
+def test_mean_similarity_leaves_out_every_clip_with_itself() -> None:
+    a, b = (stack([vectors_of(notes) for notes in random_clips(seed, count)]) for seed, count in ((1, 270), (2, 40)))
+    assert mean_similarity(a, b) == pytest.approx(similarity_matrix(a, b).mean(dtype=np.float64), abs=1e-6)
+    inside = similarity_matrix(a, a).astype(np.float64)
+    assert mean_similarity(a) == pytest.approx((inside.sum() - np.trace(inside)) / (270 * 269), abs=1e-6)
+    one = stack([vectors_of([])])
+    assert mean_similarity(one, one) == pytest.approx(1) and math.isnan(mean_similarity(one))
 
 
 def test_nearest_neighbour_accuracy_equals_the_obvious_loop() -> None:

@@ -65,6 +65,17 @@ def test_condition_bars_end_and_length_stay(clip: Clip, seed: int, available: tu
         assert len(commu.decode(ids[encoded.noised], clip)) == len(clip.tracks[0].notes)
 
 
+@settings(max_examples=60, deadline=None)
+@given(any_clips(), st.integers(0, 10**6), st.floats(0, 1), st.sampled_from(sorted(CORRUPTIONS)))
+def test_given_tokens_anywhere_stay(clip: Clip, seed: int, share: float, name: str) -> None:
+    rng = np.random.default_rng(seed)
+    encoded = commu.encode(clip)
+    noised = encoded.noised & (rng.random(len(encoded.ids)) < share)
+    result = damage(encoded.ids, noised, rng, (name,), p=1.0)
+    assert (result[~noised] == encoded.ids[~noised]).all()
+    assert np.sum(result == vocab.BAR) == np.sum(encoded.ids == vocab.BAR) or name == "mt"
+
+
 @given(any_clips(), st.integers(0, 10**6))
 @settings(max_examples=60, deadline=None)
 def test_bars_are_swapped_whole(clip: Clip, seed: int) -> None:

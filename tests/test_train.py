@@ -6,17 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from musediff.clip import PITCH_RANGES, Meta
 from musediff.data import store as packed
 from musediff.data.build import build
 from musediff.data.clips import clip_at
+from musediff.engines.clip_rows import Batches
 from musediff.engines.slots import vocab
 from musediff.engines.slots.dataset import ClipSource, collate
 from musediff.pipeline import MusePipeline, Sampling
-from train.recipes import slots_tiny
-from train.train import train
+from train.recipes import muse_tiny, slots_tiny
+from train.train import Run, train
 
+TINY = {"slots": slots_tiny(), "muse": muse_tiny()}
+FOREVER = 1e12  # minutes: the learning rate follows the steps alone
 SAMPLE = Path(__file__).parent / "assets" / "sample"
 
 
@@ -27,16 +31,72 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_short_run_learns_resumes_and_makes_clips(data: Path, tmp_path: Path) -> None:
-    recipe = replace(slots_tiny(), steps=60, evaluate_every=100, minutes=5, tokens=600)
+@pytest.fixture(autouse=True)
+def few_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.slots_task.HELD_OUT_CLIPS", 16)
+    monkeypatch.setattr("train.muse_task.HELD_OUT_CLIPS", 64)
+
+
+@pytest.mark.parametrize(("engine", "parts", "fall"), [("slots", vocab.FIELDS, 0.5), ("muse", ("loss",), 0.5)])
+def test_a_short_run_learns_resumes_and_makes_clips(data: Path, tmp_path: Path, engine: str, parts: tuple[str, ...], fall: float) -> None:
+    recipe = replace(TINY[engine], steps=60, evaluate_every=100, minutes=5, tokens=600)
     train(replace(recipe, steps=20), data, tmp_path, "cpu")
     end = train(recipe, data, tmp_path, "cpu")
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     valid = [line["valid"] for line in lines if "valid" in line]
     assert [line["step"] for line in lines if "valid" in line] == [20, 60]
-    assert sum(end[name] for name in vocab.FIELDS) < sum(valid[0][name] for name in vocab.FIELDS) - 0.5
-    made = MusePipeline.load(tmp_path / "weights").generate(Meta(num_measures=4), Sampling(seed=1, steps=2))
-    assert made.clips[0].num_measures == 4
+    assert sum(end[name] for name in parts) < sum(valid[0][name] for name in parts) - fall
+    pipeline = MusePipeline.load(tmp_path / "weights")
+    assert pipeline.engine.name == engine
+    made = pipeline.generate(Meta(num_measures=4), Sampling(seed=1, steps=2)).clips[0]
+    assert made.num_measures == 4 and made.tracks[0].notes
+    assert all(note.onset_ticks + note.duration_ticks <= made.end_ticks for note in made.tracks[0].notes)
+
+
+class Interrupted(Exception):
+    """In place of whatever ends a run."""
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    save = Run.save
+
+    def once(run: Run, valid: dict[str, float]) -> None:
+        save(run, valid)
+        if run.step == at:
+            raise Interrupted
+
+    monkeypatch.setattr(Run, "save", once)
+
+
+@pytest.mark.parametrize("engine", TINY)
+def test_an_interrupted_run_ends_the_same_to_the_bit(data: Path, tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = replace(TINY[engine], steps=12, evaluate_every=5, minutes=FOREVER, tokens=400)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(recipe, data, whole, "cpu")
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        interrupt(patch, 5)
+        train(recipe, data, parts, "cpu")
+    train(recipe, data, parts, "cpu")
+    ends = [torch.load(folder / "state.pt", weights_only=True) for folder in (whole, parts)]
+    assert ends[0]["step"] == ends[1]["step"] == 12
+    for name in ("network", "ema"):
+        assert all(torch.equal(ends[0][name][key], ends[1][name][key]) for key in ends[0][name]), name
+    learned = [end["task"].get("steps", {}) for end in ends]  # muse: the losses of the steps so far
+    assert all(torch.equal(learned[0][key], learned[1][key]) and learned[0][key].any() for key in learned[0])
+    assert bool(learned[0]) == (engine == "muse")
+
+
+def test_a_state_of_an_older_version_goes_on(data: Path, tmp_path: Path) -> None:
+    """Its network, optimisers and step; clips are drawn anew."""
+    recipe = replace(TINY["slots"], steps=4, evaluate_every=100, minutes=FOREVER, tokens=300)
+    train(recipe, data, tmp_path, "cpu")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    old = {name: state[name] for name in ("network", "ema", "optimisers", "step", "seconds")}
+    torch.save(old, tmp_path / "state.pt")
+    train(replace(recipe, steps=6), data, tmp_path, "cpu")
+    new = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert new["step"] == 6
+    assert max(int(entry["step"]) for entry in new["optimisers"][0]["state"].values()) == 6
 
 
 def test_batches_carry_the_labels_of_their_notes(data: Path) -> None:
@@ -83,9 +143,9 @@ def test_stored_clips_and_training_batches_agree(data: Path) -> None:
 
 
 def test_batches_are_of_like_length_and_bounded(data: Path) -> None:
-    source = ClipSource(packed.load(data), packed.TRAIN)
-    batches = source.batches(np.random.default_rng(0), tokens=2000, pool=200)
+    batches = Batches(ClipSource(packed.load(data), packed.TRAIN).draw, tokens=2000, pool=200)
+    rng = np.random.default_rng(0)
     for _ in range(12):
-        lengths = [clip.length for clip in next(batches)]
+        lengths = [clip.length for clip in batches.next(rng)]
         assert len(lengths) == 1 or max(lengths) * len(lengths) <= 2000
         assert np.mean(lengths) > 0.5 * max(lengths)

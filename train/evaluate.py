@@ -1,202 +1,125 @@
-"""Measure weights on held-out songs: python -m train.evaluate --weights FOLDER --data clips.npz --out report.json
+"""Figures and pictures: python -m train.evaluate, or musediff evaluate
 
-Every generated clip takes the metadata and chords of a held-out clip. Beside each figure stands the same figure of real
-clips: other songs (of the training side) in the same mix of corpora. All seeds are fixed.
+CLIPS …            clips of folders of MIDI files, single files or packed data (.npz): MSIM, 1NNC, CP, CV, each set against the first
+--data FILE.npz    weights on held-out songs: what they make and repair, role by role
+--plots DIR        pictures: losses of the run, and the token embeddings of muse weights
 """
 
 import argparse
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+import sys
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # see app.py
 
-import numpy as np
-from tqdm import tqdm
-
-from musediff.clip import ROLES, Clip
+from musediff.cli import main as command
+from musediff.cli_options import count
+from musediff.cli_output import check_free
+from musediff.clip import ROLES
 from musediff.data import store as packed
-from musediff.data.clips import clip_at
-from musediff.metrics.control import bars_exact, chord_tone_ratio, pitch_control, velocity_control
-from musediff.metrics.repair import damage, detection_f1
-from musediff.metrics.similarity import COMPONENTS, ByComponent, Vectors, msim, one_nn_accuracy, stack, vectors
+from musediff.data.choose import SPLITS
+from musediff.errors import BadRequest
+from musediff.metrics.table import table as figures_table
 from musediff.pipeline import MusePipeline, Sampling
+from train.evaluate_clips import Choice, measure, report_of
+from train.evaluate_model import Settings, evaluate_role, table
 
-BARS = 8
-DAMAGE = 0.4
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What to measure. ``repairs`` clips per role are damaged and repaired."""
-
-    clips: int = 200
-    repairs: int = 60
-    sampling: Sampling = field(default_factory=Sampling)
-    corpora: tuple[str, ...] = ()
-    roles: tuple[str, ...] = ROLES[:5]
-
-
-def pick(store: packed.Store, split: int, role: int, corpora: Sequence[str], rng: np.random.Generator) -> np.ndarray:
-    """Rows of 8-bar clips of a role: first one per song in random order, then further ones."""
-    song_ok = (store.song_split == split) & (np.isin(store.song_corpus, corpora) if corpora else store.song_corpus != "groove")
-    rows = np.flatnonzero((store.clip_role == role) & (store.clip_bars == BARS) & song_ok[store.clip_song])
-    rows = rng.permutation(rows)
-    _, first = np.unique(store.clip_song[rows], return_index=True)
-    one_each = np.zeros(len(rows), bool)
-    one_each[first] = True
-    return np.concatenate((rows[one_each], rows[~one_each]))
-
-
-def songs_of(store: packed.Store, rows: np.ndarray) -> int:
-    return len(np.unique(store.clip_song[rows]))
-
-
-def same_mix(store: packed.Store, like: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """As many rows (one per song) as ``like`` has, from the same corpora."""
-    corpus = lambda r: store.song_corpus[store.clip_song[r]]  # noqa: E731
-    chosen = [
-        rows[: songs_of(store, rows)][corpus(rows[: songs_of(store, rows)]) == name][: int((corpus(like) == name).sum())]
-        for name in np.unique(corpus(like))
-    ]
-    return np.concatenate(chosen)
-
-
-def stacked(clips: Sequence[Clip]) -> Vectors:
-    return stack([vectors(clip.tracks[0].notes, clip) for clip in clips])
-
-
-def generate(pipeline: MusePipeline, clips: Sequence[Clip], sampling: Sampling, role: str) -> list[Clip]:
-    """One clip per held-out clip, with its metadata and chords."""
-    jobs = tqdm(list(enumerate(clips)), desc=f"{role}: generate", leave=False)
-    return [pipeline.generate(clip.meta(), replace(sampling, seed=i)).clips[0] for i, clip in jobs]
-
-
-def describe(clips: Sequence[Clip], asked: Sequence[Clip]) -> dict[str, float]:
-    """Control figures of clips against the metadata of ``asked``."""
-    with_notes = [(c, a.meta()) for c, a in zip(clips, asked, strict=True) if c.tracks[0].notes]
-    chorded = [c for c, _ in with_notes if c.chords]
-    return {
-        "valid": float(np.mean([bool(c.tracks[0].notes) and legal(c) for c in clips])),
-        "bars_exact": float(np.mean([bars_exact(c, a.num_measures) for c, a in zip(clips, asked, strict=True)])),
-        "velocity_inside": float(
-            np.mean([velocity_control(c.tracks[0].notes, m.min_velocity, m.max_velocity) == 1 for c, m in with_notes])
-        ),
-        "pitch_inside": float(np.mean([pitch_control(c.tracks[0].notes, m.pitch_range) for c, m in with_notes if m.pitch_range])),
-        "chord_tones": float(np.nanmean([chord_tone_ratio(c.tracks[0].notes, c) for c in chorded])),
-        "notes": float(np.mean([len(c.tracks[0].notes) for c in clips])),
-    }
-
-
-def legal(clip: Clip) -> bool:
-    """Every note lies inside the clip and the MIDI ranges."""
-    return all(
-        n.onset_ticks >= 0
-        and n.onset_ticks + n.duration_ticks <= clip.end_ticks
-        and n.duration_ticks > 0
-        and 0 <= n.pitch <= 127
-        and 1 <= n.velocity <= 127
-        for n in clip.tracks[0].notes
-    )
-
-
-def repair(pipeline: MusePipeline, clips: Sequence[Clip], role: str) -> dict[str, float]:
-    """Damage 40 % of the notes (pitch, duration, velocity), repair without telling the share; and repair the clean clip."""
-    rows = []
-    for i, clip in enumerate(tqdm(clips, desc=f"{role}: repair", leave=False)):
-        track = clip.tracks[0]
-        notes, bad = damage(track.notes, np.random.default_rng(i), DAMAGE, clip.bar_ticks)
-        broken = replace(clip, tracks=(replace(track, notes=notes),))
-        mended = pipeline.repair(broken, sampling=Sampling(seed=i)).clips[0]
-        left = set(mended.tracks[0].notes)
-        found = {k for k, note in enumerate(notes) if note not in left}
-        again = set(pipeline.repair(clip, sampling=Sampling(seed=i)).clips[0].tracks[0].notes)
-        touched = np.mean([note not in again for note in track.notes])
-        whole = vectors(track.notes, clip)
-        similarity = [msim(whole, vectors(n, clip)).product for n in (notes, mended.tracks[0].notes)]
-        rows.append((*detection_f1(found, bad), *similarity, touched))
-    names = ("precision", "recall", "f1", "msim_damaged", "msim_repaired", "clean_changed")
-    return dict(zip(names, np.mean(rows, 0).round(4).tolist(), strict=True))
-
-
-def evaluate_role(pipeline: MusePipeline, store: packed.Store, role: str, settings: Settings) -> dict[str, object]:
-    """All figures of one role."""
-    rng = np.random.default_rng(7)
-    held_out = pick(store, packed.VALID, ROLES.index(role), settings.corpora, rng)[: settings.clips]
-    songs = min(songs_of(store, held_out), len(held_out))
-    others = same_mix(store, held_out[:songs], pick(store, packed.TRAIN, ROLES.index(role), settings.corpora, rng))
-    real = [clip_at(store, [int(r)]) for r in held_out]
-    made = generate(pipeline, real, settings.sampling, role)
-    other = [clip_at(store, [int(r)]) for r in others]
-    asked, new, elsewhere = stacked(real[:songs]), stacked(made[:songs]), stacked(other)
-    # A clip made from the chords of a real one is its neighbour in harmony, which flatters: so also against other songs.
-    pairs = {"generated": (asked, new), "unpaired": (elsewhere, new), "real": (asked, elsewhere)}
-    nearest = {name: _components(one_nn_accuracy(a, b)) for name, (a, b) in pairs.items()}
-    report: dict[str, object] = {
-        "clips": len(made), "songs": songs, "generated": describe(made, real), "real": describe(real, real),
-        "1nnc_generated": nearest["generated"], "1nnc_unpaired": nearest["unpaired"], "1nnc_real": nearest["real"],
-    }  # fmt: skip
-    if settings.repairs:
-        report["repair"] = repair(pipeline, real[: settings.repairs], role)
-    return report
-
-
-def _components(value: ByComponent) -> dict[str, float]:
-    return {name: round(float(getattr(value, name)), 3) for name in COMPONENTS}
-
-
-def table(report: dict[str, Any]) -> str:
-    """The report as a Markdown table, real clips in brackets."""
-    rows = [
-        ("clips generated, songs", lambda r: f"{r['clips']}, {r['songs']}"),
-        *((label, lambda r, n=name: f"{r['generated'][n]:.1%} ({r['real'][n]:.1%})") for name, label in _SHARES.items()),
-        ("chord tones", lambda r: f"{r['generated']['chord_tones']:.3f} ({r['real']['chord_tones']:.3f})"),
-        ("notes per clip", lambda r: f"{r['generated']['notes']:.0f} ({r['real']['notes']:.0f})"),
-        *((f"1NNC, {n}", lambda r, n=n: f"{r['1nnc_generated'][n]:.2f} ({r['1nnc_real'][n]:.2f})") for n in COMPONENTS),
-        *((f"1NNC to other songs, {n}", lambda r, n=n: f"{r['1nnc_unpaired'][n]:.2f} ({r['1nnc_real'][n]:.2f})") for n in COMPONENTS),
-        *((label, lambda r, n=name: f"{r['repair'][n]:.3f}" if "repair" in r else "") for name, label in _REPAIR.items()),
-    ]  # fmt: skip
-    lines = [["held-out songs", *report], ["---"] * (len(report) + 1), *([name, *map(show, report.values())] for name, show in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-_SHARES = {
-    "valid": "legal clips", "bars_exact": "bars exact", "velocity_inside": "all velocities inside", "pitch_inside": "mean pitch inside",
-}  # fmt: skip
-_REPAIR = {
-    "f1": "wrong notes found, F1", "precision": "precision", "recall": "recall", "msim_damaged": "MSIM damaged",
-    "msim_repaired": "MSIM repaired", "clean_changed": "clean clip: share touched",
-}  # fmt: skip
+CLIPS = {"model": 200, "sets": 1000}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m train.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--weights", type=Path, help="default: the bundled ones")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--clips", type=int, default=200)
-    parser.add_argument("--repairs", type=int, default=60)
-    parser.add_argument("--corpora", default="", help="comma-separated; default: all but groove")
-    parser.add_argument("--roles", default=",".join(ROLES[:5]))
-    parser.add_argument("--steps", type=int, default=Sampling().steps)
-    parser.add_argument("--guidance", type=float, default=Sampling().guidance)
-    parser.add_argument("--temperature", type=float, default=Sampling().temperature)
-    args = parser.parse_args(arguments)
-    sampling = Sampling(steps=args.steps, guidance=args.guidance, temperature=args.temperature)
-    settings = Settings(args.clips, args.repairs, sampling, tuple(filter(None, args.corpora.split(","))), tuple(args.roles.split(",")))
-    pipeline, store = MusePipeline.load(args.weights), packed.load(args.data)
+    """Do what is asked.
+
+    Raises:
+        MuseError: what the user can mend.
+    """
+    args = build_parser().parse_args(arguments)
+    if not (args.sets or args.data or args.plots):
+        raise BadRequest("What shall be measured? Give folders of MIDI files or packed data, --data for weights, or --plots DIR.")
+    if args.sets and args.data:
+        raise BadRequest("--data goes with weights; packed clips are compared by naming the file like a folder, without --data.")
+    unknown = [role for role in args.roles or () if role not in ROLES]
+    if unknown:
+        raise BadRequest(f"--roles: {unknown[0]!r} is not known. Choose from {', '.join(ROLES)}.")
+    if args.out is not None:
+        check_free([args.out], args.force)
+    if args.sets:
+        of_sets(args)
+    elif args.data:
+        of_model(args)
+    if args.plots:
+        from train.evaluate_plots import draw  # brings matplotlib
+
+        for path in draw(args.plots, args.weights, args.run, args.force):
+            print(path, file=sys.stderr if args.json else sys.stdout)
+
+
+def of_sets(args: argparse.Namespace) -> None:
+    """Each set, and beside the first one."""
+    roles = tuple(args.roles or ())
+    found = measure(args.sets, Choice(SPLITS[args.split], args.clips or CLIPS["sets"], roles, tuple(args.corpora or ())))
+    report = report_of(found)
+    if args.out is not None:
+        save(args.out, report)
+    if args.json:
+        print(json.dumps(report, ensure_ascii=False))
+        return
+    for note in found.notes:
+        print(f"note: {note}")
+    print(figures_table(found.figures, found.reference))
+
+
+def of_model(args: argparse.Namespace) -> None:
+    """Role by role; the report on disk grows with it."""
+    said = {name: getattr(args, name) for name in ("steps", "guidance", "temperature") if getattr(args, name) is not None}
+    roles = tuple(args.roles or Settings().roles)
+    settings = Settings(args.clips or CLIPS["model"], args.repairs, Sampling(**said), tuple(args.corpora or ()), roles)
+    pipeline, store = MusePipeline.load(args.weights, args.engine), packed.load(args.data)
     report: dict[str, Any] = {}
     for role in settings.roles:
         report[role] = evaluate_role(pipeline, store, role, settings)
-        print(role, json.dumps(report[role], indent=1), flush=True)
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
-    print(table(report))
+        if args.out is not None:
+            save(args.out, report)
+    print(json.dumps(report) if args.json else table(report))
+
+
+def save(path: Path, report: dict[str, Any]) -> None:
+    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+def names(text: str) -> list[str]:
+    """ "a,b" -> a, b"""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="musediff evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("sets", nargs="*", type=Path, metavar="CLIPS", help="a folder of MIDI files, a MIDI file or packed data")
+    parser.add_argument("--data", type=Path, metavar="FILE.npz", help="packed data with the held-out songs for the weights")
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="default: the bundled ones")
+    parser.add_argument("--engine", metavar="NAME", help="default: the one that made the weights, slots for the bundled ones")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="write the pictures there")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="folder with metrics.jsonl (default: the one with the weights in it)")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the figures there too")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    which = parser.add_argument_group("which clips", "of packed data")
+    which.add_argument("--split", choices=tuple(SPLITS), default="valid", help="of packed sets (default valid, which is test)")
+    which.add_argument("--clips", type=count, metavar="N", help="at most so many of a packed set (default 1000), or of a role (200)")
+    which.add_argument("--roles", type=names, metavar="A,B", help=f"{', '.join(ROLES)} (default: all of a set, all but riff of a model)")
+    which.add_argument("--corpora", type=names, metavar="A,B", help="default: all, but not groove for a model")
+    model = parser.add_argument_group("how the weights are used")
+    model.add_argument("--repairs", type=int, default=Settings().repairs, metavar="N", help="clips of a role to damage and repair")
+    model.add_argument("--steps", "--step", type=int, metavar="N", help="denoising steps")
+    model.add_argument("--guidance", type=float, metavar="W")
+    model.add_argument("--temperature", type=float, metavar="T")
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command(["evaluate", *sys.argv[1:]]))  # with its exit codes

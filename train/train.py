@@ -1,7 +1,8 @@
 """Train a model: python -m train RECIPE --data clips.npz --out runs/x
 
-One flat loop, read top to bottom: draw clips -> augment, hide, damage -> losses -> step -> EMA -> now and then evaluate
-and save. Needs torch, numpy, safetensors and tqdm only. The last state is resumed when --out already holds one.
+One flat loop for every engine, read top to bottom: draw clips -> losses -> step -> EMA -> now and then evaluate and save.
+What differs between the engines is a ``Task``. Needs torch, numpy, safetensors and tqdm only. The last state is resumed
+when --out already holds one.
 """
 
 import argparse
@@ -17,20 +18,18 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")  # must precede torch: 5x faster be
 
 import numpy as np
 import torch
+from torch import nn
 
 from musediff import checkpoint
 from musediff.data import store as packed
-from musediff.engines.slots import vocab
-from musediff.engines.slots.dataset import ClipSource, collate
-from musediff.engines.slots.losses import count_loss, note_losses
-from musediff.engines.slots.network import Slots, SlotsNetwork
-from musediff.engines.slots.process import drop_conditions, noise
 from train.recipes import RECIPES, Recipe
+from train.registry import make_task
+from train.tasks import Task
 
 LOG_EVERY = 50
 
 
-def optimisers(network: SlotsNetwork, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def optimisers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for the rest."""
     matrices = [p for name, p in network.named_parameters() if name.startswith("blocks") and p.ndim == 2 and recipe.muon_rate > 0]
     chosen = {id(p) for p in matrices}
@@ -47,45 +46,37 @@ def rate(recipe: Recipe, step: int, done: float) -> float:
     return min(1.0, (step + 1) / recipe.warm_up) * cosine
 
 
-@torch.no_grad()
-def evaluate(network: SlotsNetwork, source: ClipSource, device: str, batches: int = 6) -> dict[str, float]:
-    """Losses on the same held-out clips, the same noise, every time."""
-    rng, generator = np.random.default_rng(0), torch.Generator(device).manual_seed(0)
-    sums: dict[str, float] = {}
-    network.eval()
-    for _ in range(batches):
-        slots = collate(source.draw(rng, 64), rng, augment=False).to(device)
-        with torch.autocast(device, torch.bfloat16):
-            losses = note_losses(network, noise(slots, generator), generator)
-            parts = dict(zip(vocab.FIELDS, losses.fields, strict=True)) | {
-                "judge": losses.judge,
-                "count": count_loss(network, slots, generator),
-            }
-        for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + float(value) / batches
-    network.train()
-    return sums
-
-
 class Run:
-    """A run with everything that has to survive it: network, EMA, optimisers, step and the time spent."""
+    """A run with everything that has to survive it: network, EMA, optimisers, the task's memory, chance, step and the time spent."""
 
-    def __init__(self, recipe: Recipe, out: Path, device: str) -> None:
-        self.recipe, self.out, self.device = recipe, out, device
-        self.network = SlotsNetwork(recipe.network).to(device).train()
-        self.shadow = SlotsNetwork(recipe.network).to(device)  # evaluates the EMA
+    def __init__(self, recipe: Recipe, task: Task, out: Path, device: str) -> None:
+        self.recipe, self.task, self.out, self.device = recipe, task, out, device
+        self.network = task.network().to(device).train()
+        self.shadow = task.network().to(device).eval()  # evaluates the EMA
         self.ema = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.opts = optimisers(self.network, recipe)
         self.step, self.before, self.start = 0, 0.0, time.monotonic()
         out.mkdir(parents=True, exist_ok=True)
-        if (out / "state.pt").exists():
-            self._resume(torch.load(out / "state.pt", map_location=device, weights_only=True))
+        state = torch.load(out / "state.pt", map_location=device, weights_only=True) if (out / "state.pt").exists() else {}
+        if state:
+            self._resume(state)
+        self.rng = np.random.default_rng(recipe.seed + self.step)
+        self.generator = torch.Generator(device).manual_seed(recipe.seed + self.step)
+        if "chance" in state:  # older runs draw anew from here
+            self._resume_chance(state)
 
     def _resume(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.ema, self.step, self.before = state["ema"], state["step"], state["seconds"]
         for opt, saved in zip(self.opts, state["optimisers"], strict=True):
             opt.load_state_dict(saved)
+
+    def _resume_chance(self, state: dict[str, Any]) -> None:
+        """A run of so many steps ends the same, to the bit, however often it was interrupted (on a CPU)."""
+        self.task.restore(state["task"])
+        self.rng.bit_generator.state = state["chance"]["rng"]
+        self.generator.set_state(state["chance"]["generator"].cpu())
+        torch.set_rng_state(state["chance"]["dropout"].cpu())
 
     @property
     def seconds(self) -> float:
@@ -100,17 +91,21 @@ class Run:
     def save(self, valid: dict[str, float]) -> None:
         """Everything to go on from (state.pt, atomic) and the EMA weights as they would be shipped."""
         optimisers = [o.state_dict() for o in self.opts]
+        chance = {"rng": self.rng.bit_generator.state, "generator": self.generator.get_state(), "dropout": torch.get_rng_state()}
         state = {
             "network": self.network.state_dict(),
             "ema": self.ema,
             "optimisers": optimisers,
             "step": self.step,
             "seconds": self.seconds,
+            "task": self.task.state(),
+            "chance": chance,
         }
         torch.save(state, self.out / "state.pt.part")
         (self.out / "state.pt.part").replace(self.out / "state.pt")
         about = {"recipe": asdict(self.recipe), "step": self.step, "minutes": round(self.seconds / 60, 1), "valid": valid}
-        checkpoint.save(self.out / "weights", "slots", asdict(self.recipe.network), vocab.fingerprint(), self.ema, about)
+        network = about["recipe"]["network"]
+        checkpoint.save(self.out / "weights", self.task.engine, network, self.task.fingerprint, self.ema, {**about, **self.task.about})
 
     def update(self) -> float:
         """Clip the gradient, step, move the EMA. Returns the norm of the gradient."""
@@ -134,45 +129,34 @@ class Run:
 def train(recipe: Recipe, data: Path, out: Path, device: str) -> dict[str, float]:
     """Run a recipe to its end, going on from the state in ``out`` if there is one; returns the last held-out losses."""
     torch.manual_seed(recipe.seed)
-    store = packed.load(data)
-    source = ClipSource(store, packed.TRAIN, recipe.corpus_weight, recipe.tracks_share)
-    held_out = ClipSource(store, packed.VALID, recipe.corpus_weight, recipe.tracks_share)
-    run = Run(recipe, out, device)
-    rng, generator = np.random.default_rng(recipe.seed + run.step), torch.Generator(device).manual_seed(recipe.seed + run.step)
-    batches = source.batches(rng, recipe.tokens)
-
-    def draw() -> Slots:
-        slots = collate(next(batches), rng, augment=True).to(device)
-        drop_conditions(slots, generator)
-        return slots
-
+    task = make_task(recipe, packed.load(data), device)
+    run = Run(recipe, task, out, device)
     size = sum(p.numel() for p in run.network.parameters()) / 1e6
-    print(f"{size:.2f} M parameters, {len(source.rows)} clips, {len(held_out.rows)} held out", flush=True)
-    window: list[list[float]] = []
+    print(f"{size:.2f} M parameters, {task.describe()}", flush=True)
+    window: dict[str, list[float]] = {}
     with (out / "metrics.jsonl").open("a") as log:
         while True:
             finished = run.done >= 1
             if finished or (run.step and run.step % recipe.evaluate_every == 0):
                 run.shadow.load_state_dict(run.ema)
-                valid = evaluate(run.shadow, held_out, device)
+                valid = task.evaluate(run.shadow)
                 run.save(valid)
                 report(log, run, {"valid": {name: round(value, 4) for name, value in valid.items()}})
                 if finished:
                     return valid
-            slots = draw()
-            with torch.autocast(device, torch.bfloat16):
-                losses = note_losses(run.network, noise(slots, generator), generator)
-            losses.total.backward()
-            counts = float("nan")
-            if run.step % recipe.count_every == 0:
+            parts: dict[str, float] = {}
+            for objective in task.objectives(run.step):
+                batch = task.batch(run.rng, run.generator)
                 with torch.autocast(device, torch.bfloat16):
-                    loss = count_loss(run.network, draw(), generator)
+                    loss, named = objective(run.network, batch, run.generator)
                 loss.backward()
-                counts = float(loss.detach())
-            window.append([*map(float, losses.fields), float(losses.judge), run.update(), counts])
+                parts |= named
+            parts["norm"] = run.update()
+            for name, value in parts.items():
+                window.setdefault(name, []).append(value)
             if run.step % LOG_EVERY == 0:
-                report(log, run, dict(zip((*vocab.FIELDS, "judge", "norm", "count"), np.nanmean(window, 0).round(3).tolist(), strict=True)))
-                window = []
+                report(log, run, {name: round(sum(values) / len(values), 3) for name, values in sorted(window.items())})
+                window = {}
 
 
 def report(log: TextIO, run: Run, values: dict[str, Any]) -> None:

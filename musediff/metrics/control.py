@@ -1,15 +1,16 @@
 """Asked versus got: what of the metadata can be measured in the notes of a clip.
 
-CP, CV and CH are ComMU's controllability figures: the mean pitch inside the asked range, the share of velocities inside the
-asked limits, the share of notes that belong to the chord or else to the key. Shares of nothing are nan.
+CP, CV and CH are ComMU's controllability figures: the mean pitch inside the asked range, the velocities inside the asked
+limits, the notes that belong to the chord or else to the key. ``*_misses`` count as the original does, ``*_control`` to the
+tick and the single velocity. Shares of nothing are nan.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from musediff.chords import ANY_CHORD, NO_CHORD, pitch_classes
-from musediff.clip import KEY_INDEX, Clip, Meta, Note, mean_pitch_range, rhythm_of
+from musediff.clip import KEY_INDEX, PITCH_RANGES, Clip, Meta, Note, mean_pitch_range, rhythm_of
 
 MAJOR_SCALE = frozenset({0, 2, 4, 5, 7, 9, 11})
 MINOR_SCALE = frozenset({0, 2, 3, 5, 7, 8, 10})  # natural minor
@@ -25,18 +26,58 @@ class Row(NamedTuple):
     ok: bool | None
 
 
+class Count(NamedTuple):
+    """How many were looked at, and how many of them are not as asked."""
+
+    total: int
+    wrong: int
+
+    @property
+    def share(self) -> float:
+        """Share of the wrong ones, 0-1; nan of none."""
+        return self.wrong / self.total if self.total else math.nan
+
+
+def summed(counts: Iterable[Count]) -> Count:
+    """All together."""
+    every = list(counts)
+    return Count(sum(count.total for count in every), sum(count.wrong for count in every))
+
+
+def pitch_misses(notes: Sequence[Note], pitch_range: str | None) -> Count:
+    """CP as the original counts it: one clip, wrong if its mean pitch lies outside the range, or between two ranges like 35.5.
+
+    An unsaid range is never missed, and always by a clip without notes (there the original fails).
+    """
+    if pitch_range is None:
+        return Count(1, 0)
+    first, last = PITCH_RANGES[pitch_range]
+    return Count(1, 0 if notes and first <= mean_pitch(notes) <= last else 1)
+
+
+def velocity_misses(notes: Sequence[Note], min_velocity: int | None, max_velocity: int | None) -> Count:
+    """CV as the original counts it: notes, and those outside the limits. Its tokens tell velocities apart by two, limits too.
+
+    A limit that is not said is no limit (the original then counts every note as wrong).
+    """
+    levels = [max(0, (note.velocity - 1) // 2) for note in notes]
+    low = 0 if min_velocity is None else min_velocity // 2 - 1
+    high = 63 if max_velocity is None else (max_velocity + 1) // 2 - 1
+    return Count(len(levels), sum(not low <= level <= high for level in levels))
+
+
 def mean_pitch(notes: Sequence[Note]) -> float:
     """Mean MIDI pitch."""
     return sum(note.pitch for note in notes) / len(notes) if notes else math.nan
 
 
 def pitch_control(notes: Sequence[Note], pitch_range: str) -> bool:
-    """CP: whether the mean pitch lies in the asked range. (The original counts means between two ranges, like 35.5, as wrong.)"""
+    """Whether the mean pitch lies in the asked range; a mean between two ranges belongs to the lower one."""
     return bool(notes) and mean_pitch_range(mean_pitch(notes)) == pitch_range
 
 
 def velocity_control(notes: Sequence[Note], min_velocity: int | None, max_velocity: int | None) -> float:
-    """CV: share of notes whose velocity is inside the limits (inclusive, None = no limit)."""
+    """Share of notes whose velocity is inside the limits (inclusive, None = no limit)."""
     return _share([(min_velocity or 0) <= note.velocity <= (max_velocity or 127) for note in notes])
 
 

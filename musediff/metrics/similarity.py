@@ -76,6 +76,15 @@ def similarity_matrix(a: Vectors, b: Vectors, component: str = "product") -> np.
     return matrix
 
 
+def mean_similarity(a: Vectors, b: Vectors | None = None) -> float:
+    """Mean MSIM of every row of ``a`` with every row of ``b``, or with every other row of ``a``; nan where there is no pair."""
+    other = a if b is None else b
+    pairs = len(a.rhythm) * len(other.rhythm) - (len(a.rhythm) if b is None else 0)
+    total = sum(float(chunk["product"].sum(dtype=np.float64)) for _, chunk in _similarities(a, other, ("product",)))
+    own = float(np.prod([(getattr(a, name) ** 2).sum(axis=1) for name in COMPONENTS[1:]], axis=0).sum()) if b is None else 0.0
+    return (total - own) / pairs if pairs else float("nan")
+
+
 def one_nn_accuracy(real: Vectors, generated: Vectors) -> ByComponent:
     """Share of clips whose nearest other clip is of their own kind: .5 if real and generated cannot be told apart.
 

@@ -49,22 +49,26 @@ def _randomise_notes(ids: np.ndarray, noised: np.ndarray, rng: np.random.Generat
 
 
 def _chosen(ids: np.ndarray, noised: np.ndarray, rng: np.random.Generator, p: float) -> np.ndarray:
-    """Places of the positions of notes, each with probability ``p``. What is already damaged is no note any more."""
+    """Places of the positions of wholly noised notes, each with probability ``p``. What is already damaged is no note any more."""
     kinds = vocab.KIND[ids]
-    whole = noised[: max(len(ids) - 3, 0)].copy()
+    whole = np.ones(max(len(ids) - 3, 0), bool)
     for offset, kind in enumerate(vocab.NOTE):
-        whole &= kinds[offset : offset + len(whole)] == kind
+        here = slice(offset, offset + len(whole))
+        whole &= noised[here] & (kinds[here] == kind)
     at = np.flatnonzero(whole)
     return at[rng.random(len(at)) < p]
 
 
 def _swap_bars(ids: np.ndarray, noised: np.ndarray, rng: np.random.Generator, settings: Settings) -> np.ndarray:
-    """``count`` times two different bars; a piece of one bar stays as it is. The last bar ends at the end token."""
+    """``count`` times two different bars; a piece of one bar stays as it is. The last bar ends at the end, or where something is given."""
     starts = np.flatnonzero(noised & (ids == vocab.BAR))
+    if not len(starts):
+        return ids.copy()
+    ends = np.flatnonzero(~noised[starts[0] :] | (ids[starts[0] :] == vocab.EOS))
+    end = int(starts[0] + ends[0]) if len(ends) else len(ids)
+    starts = starts[starts < end]
     if len(starts) < 2:
         return ids.copy()
-    ends = np.flatnonzero(noised & (ids == vocab.EOS))
-    end = int(ends[0]) if len(ends) else len(ids)
     bars = np.split(ids[starts[0] : end], starts[1:] - starts[0])
     for _ in range(int(settings["count"])):
         a, b = rng.choice(len(bars), 2, replace=False)

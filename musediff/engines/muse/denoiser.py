@@ -37,34 +37,46 @@ def allowed(clip: Clip, size: int) -> np.ndarray:
 
 
 class WindowDenoiser:
-    """A denoiser for one window; it counts its visits."""
+    """A denoiser for one window; it counts its visits, of which those from ``first_clamped`` on are rounded.
+
+    ``blend``: of a network that was trained to be read (``LossWeights.anchor``), the guess is the mean of the table under
+    the probabilities that are read, at this temperature (score interpolation, Dieleman et al. 2022). None: the prediction itself.
+    """
 
     def __init__(
-        self, network: MuseNetwork, schedule: Schedule, clip: Clip, canvases: Sequence[Canvas], guidance: float, first_clamped: int
-    ) -> None:
+        self, network: MuseNetwork, schedule: Schedule, clip: Clip, canvases: Sequence[Canvas], guidance: float, first_clamped: int,
+        blend: float | None,
+    ) -> None:  # fmt: skip
         size = network.config.vocab_size
-        self.network, self.schedule, self.canvases = network, schedule, canvases
+        self.network, self.schedule, self.canvases, self.blend = network, schedule, canvases, blend
         self.guidance, self.first_clamped, self.visits = guidance, first_clamped, 0
         said = [clip] if guidance == 1.0 else [clip, forget(clip)]
         self.prefixes = [torch.from_numpy(commu.prefix(one, size=size)) for one in said]
         self.guesses: list[Tensor | None] = [None] * len(said)
         length_B = torch.tensor([canvas.length for canvas in canvases])
         self.pad_BL = torch.arange(int(length_B.max())) >= length_B[:, None]
-        self.allowed_V = allowed(clip, size)
-        self.raw_legal: list[bool] = []  # of the last visit: would each variant have been legal without help?
+        self.allowed_V = torch.from_numpy(allowed(clip, size)).float()
+        self.score_BLV: Tensor | None = None  # log-probabilities of the last visit
 
     @torch.inference_mode()
     def __call__(self, x_BLD: Tensor, t: int) -> Tensor:
-        guess_BLD, *free = [self._guess(which, x_BLD, t) for which in range(len(self.prefixes))]
-        if free:
-            guess_BLD = free[0] + self.guidance * (guess_BLD - free[0])
-        if self.visits >= self.first_clamped:
-            self.raw_legal = self._legal_without_help(guess_BLD)
-            guess_BLD = self.network.embed(self.legal_tokens(guess_BLD))
+        found_BLD, *free = [self._predict(which, x_BLD, t) for which in range(len(self.prefixes))]
+        if free and self.blend is None:
+            found_BLD = free[0] + self.guidance * (found_BLD - free[0])
+        score_BLV = self.network.logits(found_BLD).log_softmax(-1)
+        if free and self.blend is not None:
+            free_BLV = self.network.logits(free[0]).log_softmax(-1)
+            score_BLV = (free_BLV + self.guidance * (score_BLV - free_BLV)).log_softmax(-1)
+        self.score_BLV = score_BLV + self.allowed_V
         self.visits += 1
-        return guess_BLD
+        if self.visits > self.first_clamped:
+            return self.network.embed(self.tokens())
+        if self.blend is None:
+            return found_BLD
+        return (self.score_BLV / self.blend).softmax(-1) @ self.network.table_VD
 
-    def _guess(self, which: int, x_BLD: Tensor, t: int) -> Tensor:
+    def _predict(self, which: int, x_BLD: Tensor, t: int) -> Tensor:
+        """What the network says of the note part behind one of the prefixes."""
         prefix_P = self.prefixes[which]
         given = self.network.embed(prefix_P).expand(len(x_BLD), -1, -1)
         pad = torch.cat((torch.zeros(len(x_BLD), len(prefix_P), dtype=torch.bool), self.pad_BL), 1)
@@ -74,21 +86,19 @@ class WindowDenoiser:
             self.guesses[which] = found
         return found[:, len(prefix_P) :]
 
-    def legal_tokens(self, guess_BLD: Tensor) -> Tensor:
-        """(B, L) the likeliest legal tokens of a guess."""
-        score_BLV = self._scores(guess_BLD)
-        tokens_BL = np.full(score_BLV.shape[:2], vocab.PAD)
+    def tokens(self) -> Tensor:
+        """(B, L) the likeliest legal tokens of the last visit."""
+        tokens_BL = np.full(tuple(self.pad_BL.shape), vocab.PAD)
         for row, canvas in enumerate(self.canvases):
-            score_LV = score_BLV[row, : canvas.length]
-            tokens_BL[row, : canvas.length] = constrain(score_LV, canvas.fixed, canvas.bars, canvas.length)
+            tokens_BL[row, : canvas.length] = constrain(self._scores(row), canvas.fixed, canvas.bars, canvas.length)
         return torch.from_numpy(tokens_BL)
 
-    def _scores(self, guess_BLD: Tensor) -> np.ndarray:
-        """(B, L, V) log-probabilities."""
-        return self.network.logits(guess_BLD).double().log_softmax(-1).numpy() + self.allowed_V
-
-    def _legal_without_help(self, guess_BLD: Tensor) -> list[bool]:
-        """Whether each variant's likeliest token everywhere makes a legal sequence of the asked bars."""
-        score_BLV = self._scores(guess_BLD)
-        raw = [np.where(c.fixed == FREE, score_BLV[i, : c.length].argmax(-1), c.fixed) for i, c in enumerate(self.canvases)]
+    def legal_without_help(self) -> list[bool]:
+        """Whether each variant's likeliest token everywhere, at the last visit, makes a legal sequence of the asked bars."""
+        raw = [np.where(c.fixed == FREE, self._scores(row).argmax(-1), c.fixed) for row, c in enumerate(self.canvases)]
         return [commu.legal(tokens, canvas.bars) for tokens, canvas in zip(raw, self.canvases, strict=True)]
+
+    def _scores(self, row: int) -> np.ndarray:
+        """(L, V) log-probabilities of one variant."""
+        assert self.score_BLV is not None
+        return self.score_BLV[row, : self.canvases[row].length].numpy()

@@ -45,7 +45,6 @@ class Window:
     index: list[np.ndarray]  # notes of the working clip that are inside
     canvases: list[Canvas]
     denoiser: WindowDenoiser
-    x0_BLD: Tensor | None = None  # the last guess
 
 
 @dataclass(slots=True)
@@ -69,8 +68,10 @@ class MuseEngine:
     name = "muse"
     usual_steps = 20
 
-    def __init__(self, network: MuseNetwork, schedule: Schedule, sampler: str = "ddim") -> None:
+    def __init__(self, network: MuseNetwork, schedule: Schedule, anchored: bool, sampler: str = "ddim") -> None:
+        """``anchored``: the network was trained to be read, see ``denoiser.WindowDenoiser``."""
         self.network, self.schedule, self.sampler = network.eval().requires_grad_(False), schedule, SAMPLERS[sampler]
+        self.anchored = anchored
         self.size = network.config.vocab_size
         self.table_VD = network.table_VD
         of_notes = torch.from_numpy(np.isin(vocab.KIND[: self.size], NOTE_KINDS))
@@ -89,16 +90,17 @@ class MuseEngine:
         try:
             network = MuseNetwork(MuseConfig(**config["network"]))
             schedule = ScheduleConfig(**config["about"]["schedule"]).build()
+            anchored = bool(config["about"]["anchored"])
         except (TypeError, KeyError, BadRequest) as error:
             raise BadCheckpoint(f"{folder / 'config.json'}: unknown network or schedule setting ({error}).") from error
         network.load_state_dict(checkpoint.load_weights(folder, config, vocab.fingerprint(), network.state_dict()))
-        return cls(network.to(dtype), schedule)
+        return cls(network.to(dtype), schedule, anchored)
 
     @classmethod
     def tiny(cls) -> "MuseEngine":
         """Random weights, for tests: every clip is legal, none is music."""
         torch.manual_seed(0)
-        return cls(MuseNetwork(replace(MuseConfig.tiny(), normalise=True)), ScheduleConfig(steps=200).build())
+        return cls(MuseNetwork(replace(MuseConfig.tiny(), normalise=True)), ScheduleConfig(steps=200).build(), anchored=True)
 
     @property
     def parameters(self) -> int:
@@ -160,11 +162,10 @@ class MuseEngine:
             if state.request.mode == "repair":
                 self._find(state.request, window)
             if any((canvas.fixed == FREE).any() for canvas in window.canvases):
-                for guess in self._denoise(state, window):
-                    window.x0_BLD = guess
+                for _ in self._denoise(state, window):
                     state.step += 1
                     yield state
-                state.raw_legal += window.denoiser.raw_legal
+                state.raw_legal += window.denoiser.legal_without_help()
                 state.clips = self._placed(state, window)
             state.window = None
         if state.step < state.total:  # windows without anything to do
@@ -191,7 +192,8 @@ class MuseEngine:
         ]
         visits = len(visited(self._first_step(request), request.steps))
         guidance = 1.0 if request.mode == "repair" else request.guidance
-        denoiser = WindowDenoiser(self.network, self.schedule, pieces[0][0], laid, guidance, visits - math.ceil(CLAMPED * visits))
+        blend = request.temperature if self.anchored else None
+        denoiser = WindowDenoiser(self.network, self.schedule, pieces[0][0], laid, guidance, visits - math.ceil(CLAMPED * visits), blend)
         return Window(place, [piece for piece, _ in pieces], [index for _, index in pieces], laid, denoiser)
 
     def _find(self, request: Request, window: Window) -> None:
@@ -207,7 +209,7 @@ class MuseEngine:
         noised_BL = padded(window.canvases, "fixed", vocab.PAD) == FREE
         anchor_BLD = self.network.embed(ids_BL)
         times = visited(self._first_step(request), request.steps)
-        noise_BLD = request.temperature * draw_noise(anchor_BLD, state.generator)
+        noise_BLD = (1.0 if self.anchored else request.temperature) * draw_noise(anchor_BLD, state.generator)
         x_BLD = q_sample(anchor_BLD, torch.full((len(ids_BL),), times[0]), self.schedule, noise_BLD, noised_BL)
         chain = self.sampler(window.denoiser, self.schedule, times, x_BLD, anchor_BLD, noised_BL, state.generator)
         for _, x0_BLD in chain:
@@ -215,8 +217,7 @@ class MuseEngine:
 
     def _placed(self, state: MuseState, window: Window) -> list[Clip]:
         """The clips with the window as its last guess has it."""
-        assert window.x0_BLD is not None
-        tokens_BL = window.denoiser.legal_tokens(window.x0_BLD).numpy()
+        tokens_BL = window.denoiser.tokens().numpy()
         found = []
         for clip, piece, index, canvas, tokens in zip(state.clips, window.clips, window.index, window.canvases, tokens_BL, strict=True):
             notes = canvases.to_notes(canvas, tokens[: canvas.length], piece)
@@ -226,4 +227,4 @@ class MuseEngine:
     def finish(self, state: MuseState) -> list[Clip]:
         """Clips as they stand: the window under way as its last guess has it, later ones as they were."""
         window = state.window
-        return state.clips if window is None or window.x0_BLD is None else self._placed(state, window)
+        return state.clips if window is None or window.denoiser.score_BLV is None else self._placed(state, window)

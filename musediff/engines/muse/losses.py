@@ -65,7 +65,8 @@ def mean_over(x_BL: Tensor, where_BL: Tensor) -> Tensor:
 
 def cross_entropy(network: MuseNetwork, x_BLD: Tensor, ids_BL: Tensor) -> Tensor:
     """(B, L) of the tokens that the head reads from embeddings."""
-    return F.cross_entropy(network.logits(x_BLD).float().transpose(1, 2), ids_BL, reduction="none")
+    logits_XV = network.logits(x_BLD).float().flatten(0, 1)  # classes last: nearly twice as fast on a CPU
+    return F.cross_entropy(logits_XV, ids_BL.flatten(), reduction="none").view(ids_BL.shape)
 
 
 def losses(

@@ -4,19 +4,18 @@ Everything per note is computed once for the whole store; a clip is then four sl
 batches of tensors: transposition (pitch, key, chords, pitch range), velocity shift (and limits), tempo label jitter.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from musediff.chords import ANY_CHORD, NO_CHORD
-from musediff.clip import INSTRUMENTS, PITCH_RANGES, ROLES, TIME_SIGNATURES
+from musediff.chords import ANY_CHORD
+from musediff.clip import INSTRUMENTS, PITCH_RANGES, TIME_SIGNATURES
 from musediff.data.store import UNKNOWN, Store
+from musediff.engines.clip_rows import ClipRows, frame_at, transposed
 from musediff.engines.slots import vocab
 from musediff.engines.slots.network import Slots
-
-RIFF_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +38,23 @@ class Raw:
 class ClipSource:
     """Cuts clips out of a store. ``tracks_share``: how often a clip takes along other tracks of its window."""
 
-    def __init__(self, store: Store, split: int, corpus_weight: dict[str, float] | None = None, tracks_share: float = 0.3) -> None:
+    def __init__(self, store: Store, split: int, corpus_weight: Mapping[str, float] | None = None, tracks_share: float = 0.3) -> None:
         self.store, self.tracks_share = store, tracks_share
-        self.rows = np.flatnonzero(store.song_split[store.clip_song] == split)
+        self.clips = ClipRows(store, split, corpus_weight or {})
         self.note_bar, self.note_position, self.note_duration = _per_note(store)
-        self.weight = _weights(store, self.rows, corpus_weight or {})
         window = np.stack((store.clip_song, store.clip_bar, store.clip_bars), 1)[self.rows]
         _, self.window = np.unique(window, axis=0, return_inverse=True)
         self.window = self.window.ravel()
         order = np.argsort(self.window, kind="stable")
         self.window_rows = np.split(self.rows[order], np.flatnonzero(np.diff(self.window[order])) + 1)
 
+    @property
+    def rows(self) -> np.ndarray:
+        return self.clips.rows
+
     def draw(self, rng: np.random.Generator, size: int) -> list[Raw]:
         """``size`` clips drawn by weight, some with further tracks of the same window."""
-        picks = np.searchsorted(np.cumsum(self.weight), rng.random(size) * self.weight.sum())
-        return [self.cut(self._companions(pick, rng)) for pick in np.minimum(picks, len(self.rows) - 1)]
-
-    def batches(self, rng: np.random.Generator, tokens: int, pool: int = 768) -> Iterator[list[Raw]]:
-        """Endless batches of clips of like length, each of about ``tokens`` tokens with padding."""
-        while True:
-            clips = sorted(self.draw(rng, pool), key=lambda clip: clip.length)
-            cuts, start = [], 0
-            for i in range(1, len(clips) + 1):
-                if i == len(clips) or clips[i].length * (i + 1 - start) > tokens:
-                    cuts.append(clips[start:i])
-                    start = i
-            for which in rng.permutation(len(cuts)):
-                yield cuts[which]
+        return [self.cut(self._companions(pick, rng)) for pick in self.clips.pick(rng, size)]
 
     def _companions(self, pick: int, rng: np.random.Generator) -> np.ndarray:
         row = self.rows[pick]
@@ -83,19 +72,16 @@ class ClipSource:
 
     def cut(self, clip_rows: np.ndarray) -> Raw:
         """One clip with the given rows of the clip table (same window) as tracks."""
-        store, first = self.store, clip_rows[0]
-        song, bar, bars = (int(column[first]) for column in (store.clip_song, store.clip_bar, store.clip_bars))
-        row = int(store.bar_offset[song]) + bar
-        meter = int(store.bar_meter[row])
+        store, frame = self.store, frame_at(self.store, int(clip_rows[0]))
+        bar, bars, row = frame.bar, frame.bars, frame.row
         chords = np.full((bars, vocab.CHORDS_PER_BAR), ANY_CHORD, np.int64)
         for i in range(bars):
             start, end = store.chord_offset[row + i], store.chord_offset[row + i + 1]
             chords[i, : end - start] = store.chord[start:end]
-        key, genre = int(store.bar_key[row]), int(store.song_genre[song])
         shared = np.array(
             [
-                int(store.bar_bpm[row]), 0 if key == UNKNOWN else key + 1, meter + 1, bars,
-                0 if genre == UNKNOWN else genre + 1, int(store.clip_rhythm[first]) + 1,
+                frame.bpm, 0 if frame.key == UNKNOWN else frame.key + 1, frame.meter + 1, bars,
+                0 if frame.genre == UNKNOWN else frame.genre + 1, frame.rhythm + 1,
             ]
         )  # fmt: skip
         notes = [self._notes(int(store.clip_track[clip]), k, bar, bars) for k, clip in enumerate(clip_rows)]
@@ -133,24 +119,6 @@ def _per_note(store: Store) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         note_bar[first:last] = bar
         position[first:last] = (onset - starts[np.maximum(bar, 0)]) // vocab.POSITION_TICKS
     return note_bar, np.clip(position, 0, vocab.MAX_POSITIONS - 1), vocab.duration_class(store.note_duration_ticks)
-
-
-def _weights(store: Store, rows: np.ndarray, corpus_weight: dict[str, float]) -> np.ndarray:
-    """Equal share per role (riff half), lengths 4 : 8 : 16 as 25 : 60 : 15; inside those, a corpus of n clips counts
-    its weight (default 1) times the root of n, so that piano pop does not drown strings, winds and voice."""
-    role, bars = store.clip_role[rows], store.clip_bars[rows]
-    names, corpus = np.unique(store.song_corpus, return_inverse=True)
-    corpus = corpus.ravel()[store.clip_song[rows]]
-    weight = np.zeros(len(rows))
-    for index, name in enumerate(ROLES):
-        for length, share in ((4, 0.25), (8, 0.60), (16, 0.15)):
-            here = (role == index) & (bars == length)
-            number = np.bincount(corpus[here], minlength=len(names))
-            mass = np.array([corpus_weight.get(str(n), 1.0) for n in names]) * np.sqrt(number)
-            if mass.sum() > 0:
-                each = mass / np.maximum(number, 1) / mass.sum()
-                weight[here] = each[corpus[here]] * share * (RIFF_SHARE if name == "riff" else 1.0)
-    return weight
 
 
 def collate(clips: list[Raw], rng: np.random.Generator, augment: bool) -> Slots:
@@ -219,7 +187,7 @@ def _augment(
     pitch += np.where(pad, 0, shift[:, None])
     key = shared[:, 1] - 1
     shared[:, 1] = np.where(key < 0, 0, key // 12 * 12 + (key + shift) % 12 + 1)
-    chords[...] = np.where(chords >= NO_CHORD, chords, (chords // 9 + shift[:, None, None]) % 12 * 9 + chords % 9)
+    chords[...] = transposed(chords, shift[:, None, None])
     velocity[...] = np.clip(velocity + rng.integers(-10, 11, (batch, 1)), 1, 127)
     shared[:, 0] = np.rint(shared[:, 0] * rng.uniform(0.92, 1.08, batch))
 
