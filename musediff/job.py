@@ -56,7 +56,7 @@ class Progress:
 
     @property
     def clips(self) -> tuple[Clip, ...]:
-        """As they are at the moment: legal, unfinished notes left out. Making them takes a while, so ask only to show them."""
+        """As they are at the moment, always legal. Making them takes a while, so ask only to show them."""
         return tuple(self.look())
 
 

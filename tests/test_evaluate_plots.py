@@ -36,7 +36,7 @@ def run_folder(tmp_path: Path) -> Path:
     run.mkdir()
     (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, LINES)) + '\n{"step": 30, "lo')
     network = MuseNetwork(MuseConfig.tiny())
-    about = {"schedule": asdict(ScheduleConfig(steps=50)), "anchored": True}
+    about = {"schedule": asdict(ScheduleConfig(steps=50)), "readable": True}
     checkpoint.save(run / "weights", "muse", asdict(network.config), vocab.fingerprint(), network.state_dict(), about)
     return run
 

@@ -150,7 +150,8 @@ def test_labels_are_forgotten_as_guidance_forgets_them(store: packed.Store, sour
     known = bare[: vocab.META_TOKENS] != said[: vocab.META_TOKENS]
     known[0] = True
     assert ((unsaid[known] > 0.12) & (unsaid[known] < 0.27)).all()
-    assert unsaid[2] == unsaid[4] == 0  # metre and number of bars
+    assert unsaid[2] == 0  # the metre
+    assert 0.08 < unsaid[4] < 0.2  # the number of bars, alone
 
 
 @given(clip=any_clips(), seed=st.integers(0, 2**32 - 1))

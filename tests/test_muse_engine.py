@@ -132,9 +132,11 @@ def test_the_density_is_the_number_of_notes(engine: MuseEngine) -> None:
 def test_guidance_weighs_the_guess_with_labels_against_the_one_without(engine: MuseEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = Clip(4, (Track((), role="bass", instrument="tuba"),), key="cmajor", chords=(0,) * 32)
     canvas = build(clip, np.ones(4, bool), (), np.full(4, 2))
-    denoiser = WindowDenoiser(engine.network, engine.schedule, clip, [canvas], 3.0, 99, None)
+    denoiser = WindowDenoiser(engine.network, engine.schedule, clip, [canvas], 3.0, 100, None)
     said, bare = (prefix.tolist() for prefix in denoiser.prefixes)
     assert len(bare) == META_TOKENS + 1 < len(said)
     assert {ROLE, INSTRUMENT, KEY} <= set(bare)
     monkeypatch.setattr(WindowDenoiser, "_predict", lambda self, which, x, t: torch.full_like(x, 2.0 if which == 0 else 1.5))
-    assert float(denoiser(torch.zeros(1, canvas.length, 16), 5).mean()) == pytest.approx(1.5 + 3 * 0.5)
+    guesses = [float(denoiser(torch.zeros(1, canvas.length, 16), 5).mean()) for _ in range(74)]
+    assert guesses[:40] == [2.0] * 40  # no guidance at first, and no second look
+    assert guesses[70] == pytest.approx(1.5 + 2 * 0.5)  # half-way up the ramp from .4 on

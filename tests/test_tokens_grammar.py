@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musediff.tokens.commu import legal
-from musediff.tokens.grammar import FREE, NOTE, constrain, note_part_length
-from musediff.tokens.vocab import BAR, EOS, KIND, PAD, POSITION, SIZE, SIZE_ORIGINAL, Kind
+from musediff.tokens.grammar import FREE, constrain, note_part_length
+from musediff.tokens.vocab import BAR, EOS, KIND, NOTE, PAD, POSITION, SIZE, SIZE_ORIGINAL, Kind
 
 
 def log_softmax(x: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ class MuseTask:
         self.schedule = recipe.schedule.build()
         self.steps = make_sampler(recipe.schedule_sampler, self.schedule.steps)
         self.fingerprint = vocab.fingerprint()
-        self.about: Mapping[str, Any] = {"schedule": asdict(recipe.schedule), "anchored": recipe.weights.anchor > 0}
+        self.about: Mapping[str, Any] = {"schedule": asdict(recipe.schedule), "readable": recipe.weights.anchor > 0}
 
     def describe(self) -> str:
         left, share = self.source.left_out, self.source.left_out_share

@@ -30,6 +30,16 @@ def into_range(notes: Sequence[Note], track: Track) -> list[Note]:
     return [n._replace(pitch=n.pitch + shift) for n in notes]
 
 
+def until(note: Note, end_ticks: int) -> Note:
+    """The note, over at ``end_ticks`` at the latest."""
+    return note._replace(duration_ticks=max(1, min(note.duration_ticks, end_ticks - note.onset_ticks)))
+
+
+def only_louder(note: Note, old: Note) -> bool:
+    """Whether it is the same note but for its velocity: nothing can collide that did not before."""
+    return note[:3] == old[:3]
+
+
 def playable(kept: Sequence[Note], changed: Sequence[Note]) -> tuple[Note, ...]:
     """Both together, sorted. Changed notes are dropped where another note has their onset and pitch, and end where their
     pitch sounds again; those that are kept stay as they are."""

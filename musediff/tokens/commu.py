@@ -162,14 +162,15 @@ def decode(ids: np.ndarray, clip: Clip) -> tuple[Note, ...]:
 
 def to_notes(rows: np.ndarray, clip: Clip) -> tuple[Note, ...]:
     """Notes of a :class:`Reading`, sorted. What lies behind the last bar of ``clip`` is left out."""
-    return tuple(sorted(Note(*row) for row in to_columns(rows[rows[:, 0] < clip.num_measures], clip).tolist()))
+    columns = to_columns(rows[rows[:, 0] < clip.num_measures], clip.bar_ticks)
+    columns[:, 2] = np.minimum(columns[:, 2], clip.end_ticks - columns[:, 0])
+    return tuple(sorted(Note(*row) for row in columns.tolist()))
 
 
-def to_columns(rows: np.ndarray, clip: Clip) -> np.ndarray:
+def to_columns(rows: np.ndarray, bar_ticks: int) -> np.ndarray:
     """(N, 4) onset, pitch, duration (ticks), velocity of the rows of a :class:`Reading`, in their order."""
     bar, position, pitch, steps, velocity = rows.T
-    onset = bar * clip.bar_ticks + _ticks(position, clip.bar_ticks)
-    return np.stack((onset, pitch, np.minimum(_ticks(steps, clip.bar_ticks), clip.end_ticks - onset), velocity), 1)
+    return np.stack((bar * bar_ticks + _ticks(position, bar_ticks), pitch, _ticks(steps, bar_ticks), velocity), 1)
 
 
 def _ticks(steps: np.ndarray, bar_ticks: int) -> np.ndarray:

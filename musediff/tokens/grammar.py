@@ -8,10 +8,9 @@ Where a token stands is what decides which kinds may stand there, so the choice 
 
 import numpy as np
 
-from musediff.tokens.vocab import EOS, KIND, PAD, SIZE, Kind
+from musediff.tokens.vocab import EOS, KIND, NOTE, PAD, SIZE, Kind
 
 FREE = -1  # a token that is not fixed
-NOTE = (Kind.POSITION, Kind.VELOCITY, Kind.PITCH, Kind.DURATION)
 NOTE_TOKENS = len(NOTE)
 _IMPOSSIBLE = -1e9
 
@@ -22,7 +21,7 @@ def note_part_length(bars: int, notes: int) -> int:
 
 
 def constrain(score_LV: np.ndarray, fixed_L: np.ndarray, bars: int, length: int) -> np.ndarray:
-    """The legal note part with the highest sum of scores.
+    """The legal note part whose kinds of tokens are likeliest together, each place with its likeliest token of that kind.
 
     Args:
         score_LV: log-probability of every token at every place, -inf forbids one. V is the vocabulary's size, ours or the original's.

@@ -10,7 +10,7 @@ import numpy as np
 
 from musediff.clip import Clip, Note, Track
 from musediff.engines.base import Request
-from musediff.engines.finishing import into_range, playable, velocity_limits
+from musediff.engines.finishing import only_louder, playable, until, velocity_limits
 from musediff.errors import BadRequest
 from musediff.tokens import commu, vocab
 from musediff.tokens.grammar import FREE, NOTE_TOKENS
@@ -47,7 +47,7 @@ def build(clip: Clip, inside_R: np.ndarray, kinds: tuple[Kind, ...], redrawn_R: 
 
     Args:
         inside_R: bars that may change.
-        kinds: which tokens of a note may change. Bars stay where they are.
+        kinds: which tokens of a note may change, if ``redrawn_R`` is None; bars then stay where they are.
         redrawn_R: new number of notes of each bar inside; then nothing of their tokens is kept, and a note of a run of such
             bars may end up in any bar of the run. None: each bar keeps its number of notes.
     """
@@ -126,32 +126,35 @@ def windows(clip: Clip, track: int, inside_R: np.ndarray, counts_R: np.ndarray, 
     return found
 
 
-def to_notes(canvas: Canvas, tokens: np.ndarray, clip: Clip) -> tuple[Note, ...]:
-    """Notes of legal ``tokens`` (L,) in a window's clip. What did not change of a note of the source stays exactly as it was."""
-    track = clip.tracks[0]
+def to_notes(canvas: Canvas, tokens: np.ndarray, piece: Clip, end_ticks: int) -> tuple[list[Note], list[Note]]:
+    """Legal ``tokens`` (L,) of a window's clip -> notes that are where they were, and those that are not.
+
+    What did not change of a note of the source stays exactly as it was. ``end_ticks``: the end of the whole clip, seen from
+    the start of the window; a note may sound on behind the window.
+    """
+    track = piece.tracks[0]
     at = np.flatnonzero(vocab.KIND[tokens] == Kind.POSITION)
-    columns = commu.to_columns(commu.notes_of(tokens).rows, clip)
+    columns = commu.to_columns(commu.notes_of(tokens).rows, piece.bar_ticks)
     low, high = velocity_limits(track)
     kept, changed = [], []
     for place, values in zip(at.tolist(), columns.tolist(), strict=True):
         source = int(canvas.source[place])
         fresh = Note(*values)
-        fresh = fresh._replace(velocity=min(max(fresh.velocity, low), high))
+        fresh = until(fresh._replace(velocity=min(max(fresh.velocity, low), high)), end_ticks)
         if source == NEW:
             changed.append(fresh)
             continue
         old = track.notes[source]
         same = tokens[place : place + NOTE_TOKENS] == canvas.ids[place : place + NOTE_TOKENS]
-        if same.all():
-            kept.append(old)
-        else:  # position, velocity, pitch, duration
-            onset, velocity, pitch, duration = (
-                was if stays else now for stays, was, now in zip(same, _ordered(old), _ordered(fresh), strict=True)
-            )
-            changed.append(Note(onset, pitch, min(duration, clip.end_ticks - onset), velocity))
-    if not kept and (canvas.source[at] == NEW).all():
-        changed = into_range(changed, track)
-    return playable(kept, changed)
+        onset, velocity, pitch, duration = (
+            was if stays else now for stays, was, now in zip(same, _ordered(old), _ordered(fresh), strict=True)
+        )
+        mixed = Note(onset, pitch, duration, velocity)
+        if only_louder(mixed, old):
+            kept.append(mixed)
+        else:
+            changed.append(mixed if same[0] and same[3] else until(mixed, end_ticks))
+    return kept, changed
 
 
 def _ordered(note: Note) -> tuple[int, int, int, int]:
@@ -159,12 +162,16 @@ def _ordered(note: Note) -> tuple[int, int, int, int]:
     return note.onset_ticks, note.velocity, note.pitch, note.duration_ticks
 
 
-def splice(clip: Clip, track: int, place: tuple[int, int, int], index: np.ndarray, notes: tuple[Note, ...]) -> Clip:
-    """The clip with the notes ``index`` of a track replaced by those of a window."""
-    start = place[0] * clip.bar_ticks
+def splice(clip: Clip, track: int, first_bar: int, index: np.ndarray, kept: list[Note], changed: list[Note]) -> Clip:
+    """The clip with the notes ``index`` of a track replaced by those of a window that starts at ``first_bar``."""
+    start = first_bar * clip.bar_ticks
     part = clip.tracks[track]
     gone = set(index.tolist())
     rest = [note for i, note in enumerate(part.notes) if i not in gone]
-    moved = [note._replace(onset_ticks=note.onset_ticks + start) for note in notes]
-    tracks = (*clip.tracks[:track], replace(part, notes=tuple(sorted(rest + moved))), *clip.tracks[track + 1 :])
-    return replace(clip, tracks=tracks)
+    here, new = ([note._replace(onset_ticks=note.onset_ticks + start) for note in notes] for notes in (kept, changed))
+    return with_notes(clip, track, playable(rest + here, new))
+
+
+def with_notes(clip: Clip, track: int, notes: tuple[Note, ...]) -> Clip:
+    """The clip with other notes in one of its tracks."""
+    return replace(clip, tracks=(*clip.tracks[:track], replace(clip.tracks[track], notes=notes), *clip.tracks[track + 1 :]))

@@ -85,7 +85,7 @@ def convert(original: Path, training_args: Path, out: Path, embedding: Embedding
     """
     args = read_training_args(training_args)
     network = to_network(read_weights(original), args, embedding, heads)
-    about = {"source": original.name, "embedding": embedding, "schedule": asdict(args.schedule()), "anchored": False}
+    about = {"source": original.name, "embedding": embedding, "schedule": asdict(args.schedule()), "readable": False}
     checkpoint.save(out, "muse", asdict(network.config), vocab.fingerprint(), network.state_dict(), about)
 
 

@@ -32,14 +32,15 @@ _KINDS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2))
 _IN_PLACE = ("mt", "mn", "rn")  # damage that leaves everything where it is
 _FIELDS = tuple(np.array(kinds) for kinds in KINDS_OF.values())
 
-# The token of "not said" for each of the metadata; metre and number of bars are always said.
+# The token of "not said" for each of the metadata; the metre is always said. That of the bars is what all numbers but 4, 8 and
+# 16 have, so it has to be learned.
 _UNSAID = np.array(
     [
         vocab.BPM, vocab.KEY, vocab.TIME_SIGNATURE, vocab.PITCH_RANGE, vocab.OWN_MEASURES, vocab.INSTRUMENT, vocab.GENRE,
         vocab.LIMIT, vocab.LIMIT, vocab.ROLE, vocab.RHYTHM,
     ]
 )  # fmt: skip
-_BPM, _ALWAYS_SAID = 0, (2, 4)
+_BPM, _METRE, _BARS = 0, 2, 4
 FORGET_EACH, FORGET_ALL, FORGET_CHORDS = 0.15, 0.1, 0.1
 assert len(_UNSAID) == vocab.META_TOKENS
 
@@ -189,8 +190,8 @@ def forget(prefix: np.ndarray, rng: Rng) -> np.ndarray:
     unsaid = rng.random(vocab.META_TOKENS) < FORGET_EACH
     if everything:
         unsaid[:] = True
-        unsaid[_BPM] = False
-    unsaid[list(_ALWAYS_SAID)] = False
+        unsaid[[_BPM, _BARS]] = False
+    unsaid[_METRE] = False
     chords = prefix[vocab.META_TOKENS : -1]
     if rng.random() < FORGET_CHORDS or everything:
         chords = chords[:0]

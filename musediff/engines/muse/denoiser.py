@@ -12,12 +12,15 @@ from torch import Tensor
 
 from musediff.clip import Clip
 from musediff.engines.finishing import velocity_limits
+from musediff.engines.guidance import ramped
 from musediff.engines.muse.canvas import Canvas, forget
 from musediff.engines.muse.network import MuseNetwork
 from musediff.engines.muse.schedule import Schedule
 from musediff.tokens import commu, vocab
 from musediff.tokens.grammar import FREE, constrain
 from musediff.tokens.vocab import Kind
+
+CLAMPED = 0.25  # share of the visits, the last ones, whose guess is rounded to a legal sequence
 
 
 def padded(canvases: Sequence[Canvas], name: str, filler: int) -> Tensor:
@@ -37,19 +40,19 @@ def allowed(clip: Clip, size: int) -> np.ndarray:
 
 
 class WindowDenoiser:
-    """A denoiser for one window; it counts its visits, of which those from ``first_clamped`` on are rounded.
+    """A denoiser for one window; it counts its visits, of which the last quarter is rounded to legal sequences.
 
     ``blend``: of a network that was trained to be read (``LossWeights.anchor``), the guess is the mean of the table under
     the probabilities that are read, at this temperature (score interpolation, Dieleman et al. 2022). None: the prediction itself.
     """
 
     def __init__(
-        self, network: MuseNetwork, schedule: Schedule, clip: Clip, canvases: Sequence[Canvas], guidance: float, first_clamped: int,
+        self, network: MuseNetwork, schedule: Schedule, clip: Clip, canvases: Sequence[Canvas], guidance: float, total: int,
         blend: float | None,
     ) -> None:  # fmt: skip
         size = network.config.vocab_size
         self.network, self.schedule, self.canvases, self.blend = network, schedule, canvases, blend
-        self.guidance, self.first_clamped, self.visits = guidance, first_clamped, 0
+        self.guidance, self.total, self.visits = guidance, total, 0
         said = [clip] if guidance == 1.0 else [clip, forget(clip)]
         self.prefixes = [torch.from_numpy(commu.prefix(one, size=size)) for one in said]
         self.guesses: list[Tensor | None] = [None] * len(said)
@@ -60,16 +63,17 @@ class WindowDenoiser:
 
     @torch.inference_mode()
     def __call__(self, x_BLD: Tensor, t: int) -> Tensor:
-        found_BLD, *free = [self._predict(which, x_BLD, t) for which in range(len(self.prefixes))]
+        weight = ramped(self.guidance, self.visits / self.total)
+        found_BLD, *free = [self._predict(which, x_BLD, t) for which in range(1 if weight == 1 else len(self.prefixes))]
         if free and self.blend is None:
-            found_BLD = free[0] + self.guidance * (found_BLD - free[0])
+            found_BLD = free[0] + weight * (found_BLD - free[0])
         score_BLV = self.network.logits(found_BLD).log_softmax(-1)
         if free and self.blend is not None:
             free_BLV = self.network.logits(free[0]).log_softmax(-1)
-            score_BLV = (free_BLV + self.guidance * (score_BLV - free_BLV)).log_softmax(-1)
+            score_BLV = (free_BLV + weight * (score_BLV - free_BLV)).log_softmax(-1)
         self.score_BLV = score_BLV + self.allowed_V
         self.visits += 1
-        if self.visits > self.first_clamped:
+        if self.visits > (1 - CLAMPED) * self.total:
             return self.network.embed(self.tokens())
         if self.blend is None:
             return found_BLD

@@ -5,7 +5,6 @@ the result is the last x0. Given tokens are never noised. In the last quarter of
 is rounded to the likeliest legal sequence of exactly the asked bars.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 from musediff import checkpoint
 from musediff.clip import Clip
 from musediff.engines.base import Request
+from musediff.engines.finishing import into_range, playable
 from musediff.engines.muse import canvas as canvases
 from musediff.engines.muse.canvas import Canvas
 from musediff.engines.muse.denoiser import WindowDenoiser, padded
@@ -29,10 +29,9 @@ from musediff.engines.muse.schedule import Schedule, ScheduleConfig, visited
 from musediff.engines.muse.strength import survival, time_for_strength
 from musediff.errors import BadCheckpoint, BadRequest
 from musediff.tokens import vocab
-from musediff.tokens.grammar import FREE
+from musediff.tokens.grammar import FREE, NOTE_TOKENS
 from musediff.tokens.vocab import Kind
 
-CLAMPED = 0.25  # share of the visits, the last ones, whose guess is rounded to a legal sequence (engines.md 2.3)
 NOTE_KINDS = (Kind.BAR, Kind.POSITION, Kind.VELOCITY, Kind.PITCH, Kind.DURATION)
 
 
@@ -68,10 +67,10 @@ class MuseEngine:
     name = "muse"
     usual_steps = 20
 
-    def __init__(self, network: MuseNetwork, schedule: Schedule, anchored: bool, sampler: str = "ddim") -> None:
-        """``anchored``: the network was trained to be read, see ``denoiser.WindowDenoiser``."""
+    def __init__(self, network: MuseNetwork, schedule: Schedule, readable: bool, sampler: str = "ddim") -> None:
+        """``readable``: the network was trained to be read, see ``denoiser.WindowDenoiser``."""
         self.network, self.schedule, self.sampler = network.eval().requires_grad_(False), schedule, SAMPLERS[sampler]
-        self.anchored = anchored
+        self.readable = readable
         self.size = network.config.vocab_size
         self.table_VD = network.table_VD
         of_notes = torch.from_numpy(np.isin(vocab.KIND[: self.size], NOTE_KINDS))
@@ -90,17 +89,17 @@ class MuseEngine:
         try:
             network = MuseNetwork(MuseConfig(**config["network"]))
             schedule = ScheduleConfig(**config["about"]["schedule"]).build()
-            anchored = bool(config["about"]["anchored"])
+            readable = bool(config["about"]["readable"])
         except (TypeError, KeyError, BadRequest) as error:
             raise BadCheckpoint(f"{folder / 'config.json'}: unknown network or schedule setting ({error}).") from error
         network.load_state_dict(checkpoint.load_weights(folder, config, vocab.fingerprint(), network.state_dict()))
-        return cls(network.to(dtype), schedule, anchored)
+        return cls(network.to(dtype), schedule, readable)
 
     @classmethod
     def tiny(cls) -> "MuseEngine":
         """Random weights, for tests: every clip is legal, none is music."""
         torch.manual_seed(0)
-        return cls(MuseNetwork(replace(MuseConfig.tiny(), normalise=True)), ScheduleConfig(steps=200).build(), anchored=True)
+        return cls(MuseNetwork(replace(MuseConfig.tiny(), normalise=True)), ScheduleConfig(steps=200).build(), readable=True)
 
     @property
     def parameters(self) -> int:
@@ -116,39 +115,52 @@ class MuseEngine:
             raise BadRequest(
                 f"The muse engine changes one track at a time, {len(request.tracks)} are chosen. Choose one, or the slots engine."
             )
-        self._plan(request, None)
+        counts = self._source_counts(request)
+        if self._composes(request):  # what is composed anew is made to fit
+            counts = np.where(self._inside(request), 0, counts)
+        self._plan(request, counts)
 
     def prepare(self, request: Request, generator: torch.Generator) -> MuseState:
         """Decide which bars get a new number of notes, and in which windows the clip is worked on."""
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
-        redraw = request.mode == "generate" or (request.strength >= 1 and len(request.fields) == len(canvases.KINDS_OF))
-        redrawn = [self._new_counts(request, rng) if redraw else None for _ in range(request.variants)]
-        most = np.max([counts for counts in redrawn if counts is not None], 0) if redraw else None
-        plan = self._plan(request, most)
+        redrawn = [self._new_counts(request, rng) if self._composes(request) else None for _ in range(request.variants)]
+        counts = self._source_counts(request)
+        if self._composes(request):
+            most = np.max([new for new in redrawn if new is not None], 0)
+            counts = np.where(self._inside(request), most, counts)
+        plan = self._plan(request, counts)
         nothing = request.mode == "modify" and request.strength <= 0
         clips = [request.clip] * request.variants
         steps = len(visited(self._first_step(request), request.steps))
         return MuseState(request, generator, clips, [] if nothing else plan, redrawn, 0 if nothing else len(plan) * steps)
+
+    def _composes(self, request: Request) -> bool:
+        """Whether nothing of the region is kept."""
+        anew = request.mode == "modify" and request.strength >= 1 and len(request.fields) == len(canvases.KINDS_OF)
+        return request.mode == "generate" or anew
 
     def _first_step(self, request: Request) -> int:
         last = self.schedule.steps - 1
         return last if request.mode != "modify" else max(0, time_for_strength(request.strength, self.survival_T))
 
     def _new_counts(self, request: Request, rng: np.random.Generator) -> np.ndarray:
-        """(R,) notes of each bar: one density for all, so that only the sum matters."""
+        """(R,) notes of each bar: one density for all, so that only the sum matters. One bar always fits the network."""
         clip = request.clip
         quarters = clip.bar_ticks / 480
         rate = notes_per_quarter(clip.tracks[request.tracks[0]].role, request.density, rng) * quarters
-        return np.diff(np.rint(np.arange(clip.num_measures + 1) * rate)).astype(np.int64)
+        counts = np.diff(np.rint(np.arange(clip.num_measures + 1) * rate)).astype(np.int64)
+        prefix = vocab.META_TOKENS + 2 * clip.chords_per_bar + 1
+        return np.minimum(counts, (self.network.config.seq_len - prefix - 2) // NOTE_TOKENS)
 
-    def _plan(self, request: Request, redrawn_R: np.ndarray | None) -> list[tuple[int, int, int]]:
-        clip, track = request.clip, request.tracks[0]
-        inside = self._inside(request)
-        bar = np.minimum([note.onset_ticks // clip.bar_ticks for note in clip.tracks[track].notes], clip.num_measures - 1).astype(np.int64)
-        counts = np.bincount(bar, minlength=clip.num_measures)
-        if redrawn_R is not None:
-            counts = np.where(inside, redrawn_R, counts)
-        return canvases.windows(clip, track, inside, counts, self.size, self.network.config.seq_len)
+    def _source_counts(self, request: Request) -> np.ndarray:
+        """(R,) notes of each bar of the track that changes."""
+        clip = request.clip
+        bar = [min(note.onset_ticks // clip.bar_ticks, clip.num_measures - 1) for note in clip.tracks[request.tracks[0]].notes]
+        return np.bincount(np.array(bar, np.int64), minlength=clip.num_measures)
+
+    def _plan(self, request: Request, counts_R: np.ndarray) -> list[tuple[int, int, int]]:
+        inside, room = self._inside(request), self.network.config.seq_len
+        return canvases.windows(request.clip, request.tracks[0], inside, counts_R, self.size, room)
 
     def _inside(self, request: Request) -> np.ndarray:
         inside = np.zeros(request.clip.num_measures, bool)
@@ -192,14 +204,14 @@ class MuseEngine:
         ]
         visits = len(visited(self._first_step(request), request.steps))
         guidance = 1.0 if request.mode == "repair" else request.guidance
-        blend = request.temperature if self.anchored else None
-        denoiser = WindowDenoiser(self.network, self.schedule, pieces[0][0], laid, guidance, visits - math.ceil(CLAMPED * visits), blend)
+        blend = request.temperature if self.readable else None
+        denoiser = WindowDenoiser(self.network, self.schedule, pieces[0][0], laid, guidance, visits, blend)
         return Window(place, [piece for piece, _ in pieces], [index for _, index in pieces], laid, denoiser)
 
     def _find(self, request: Request, window: Window) -> None:
-        """Close all tokens but those that the network thinks wrong. All variants of a repair see the same notes."""
-        found = find_wrong(self.network, self.schedule, window.denoiser.prefixes[0], window.canvases[0], self.survival_T, request.strength)
+        """Close all tokens but those that the network thinks wrong."""
         for canvas in window.canvases:
+            found = find_wrong(self.network, self.schedule, window.denoiser.prefixes[0], canvas, self.survival_T, request.strength)
             canvas.fixed = np.where(found, canvas.fixed, canvas.ids)
 
     def _denoise(self, state: MuseState, window: Window) -> Iterator[Tensor]:
@@ -209,8 +221,11 @@ class MuseEngine:
         noised_BL = padded(window.canvases, "fixed", vocab.PAD) == FREE
         anchor_BLD = self.network.embed(ids_BL)
         times = visited(self._first_step(request), request.steps)
-        noise_BLD = (1.0 if self.anchored else request.temperature) * draw_noise(anchor_BLD, state.generator)
+        noise_BLD = draw_noise(anchor_BLD, state.generator)
         x_BLD = q_sample(anchor_BLD, torch.full((len(ids_BL),), times[0]), self.schedule, noise_BLD, noised_BL)
+        # A respaced schedule may end with some signal left; there is none in what is new.
+        new_BL = noised_BL & (padded(window.canvases, "source", canvases.NEW) == canvases.NEW)
+        x_BLD = torch.where(new_BL[..., None], noise_BLD, x_BLD)
         chain = self.sampler(window.denoiser, self.schedule, times, x_BLD, anchor_BLD, noised_BL, state.generator)
         for _, x0_BLD in chain:
             yield x0_BLD
@@ -220,11 +235,16 @@ class MuseEngine:
         tokens_BL = window.denoiser.tokens().numpy()
         found = []
         for clip, piece, index, canvas, tokens in zip(state.clips, window.clips, window.index, window.canvases, tokens_BL, strict=True):
-            notes = canvases.to_notes(canvas, tokens[: canvas.length], piece)
-            found.append(canvases.splice(clip, state.request.tracks[0], window.place, index, notes))
+            first = window.place[0]
+            kept, changed = canvases.to_notes(canvas, tokens[: canvas.length], piece, clip.end_ticks - first * clip.bar_ticks)
+            found.append(canvases.splice(clip, state.request.tracks[0], first, index, kept, changed))
         return found
 
     def finish(self, state: MuseState) -> list[Clip]:
         """Clips as they stand: the window under way as its last guess has it, later ones as they were."""
-        window = state.window
-        return state.clips if window is None or window.denoiser.score_BLV is None else self._placed(state, window)
+        window, request = state.window, state.request
+        clips = state.clips if window is None or window.denoiser.score_BLV is None else self._placed(state, window)
+        if not (self._composes(request) and self._inside(request).all()):
+            return clips
+        k = request.tracks[0]  # wholly new: notes of one window may sound into the next
+        return [canvases.with_notes(clip, k, playable((), into_range(clip.tracks[k].notes, clip.tracks[k]))) for clip in clips]

@@ -126,7 +126,8 @@ class MuseNetwork(nn.Module):
     def logits(self, x_BLD: Tensor, mode: Literal[1, 2] = 1) -> Tensor:
         """(B, L, V) scores of the tokens: 1 = product with the table, plus bias; 2 = minus the distance to the table."""
         head_VD = self.table_VD if self.head is None else self.head.float()
-        product_BLV = x_BLD.float() @ head_VD.T
+        with torch.autocast(x_BLD.device.type, enabled=False):  # in bfloat16 log-probabilities are off by .04 nats on average
+            product_BLV = x_BLD.float() @ head_VD.T
         if mode == 1:
             return product_BLV + self.bias.float()
         squared_BLV = x_BLD.float().square().sum(-1, keepdim=True) + head_VD.square().sum(-1) - 2 * product_BLV

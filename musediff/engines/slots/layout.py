@@ -11,7 +11,7 @@ import torch
 
 from musediff.clip import Clip, Note, Track
 from musediff.engines.base import Request
-from musediff.engines.finishing import into_range, playable, velocity_limits
+from musediff.engines.finishing import into_range, only_louder, playable, until, velocity_limits
 from musediff.engines.slots import vocab
 from musediff.engines.slots.codec import Encoded, chord_rows, decode_note, encode_track, part_classes, shared_classes
 from musediff.engines.slots.dataset import places
@@ -125,7 +125,7 @@ def to_clip(row: Row, values: np.ndarray, hidden: np.ndarray, clip: Clip, tracks
             continue
         here = np.flatnonzero(mine & ~hidden.any(1))
         notes = [_note(row, int(i), values[i], clip, track) for i in here]
-        same = [of != NEW and note == track.notes[of] for note, of in zip(notes, row.source[here], strict=True)]
+        same = [of != NEW and only_louder(note, track.notes[of]) for note, of in zip(notes, row.source[here], strict=True)]
         kept = [track.notes[i] for i in tracks[k].unseen] + [note for note, old in zip(notes, same, strict=True) if old]
         changed = [note for note, old in zip(notes, same, strict=True) if not old]
         if not kept and (row.source[here] == NEW).all():
@@ -145,4 +145,4 @@ def _note(row: Row, slot: int, values: np.ndarray, clip: Clip, track: Track) -> 
     new = decode_note(int(row.bar[slot]), values, clip.bar_ticks, clip.end_ticks, velocity_limits(track))
     order = (vocab.POSITION, vocab.PITCH, vocab.DURATION, vocab.VELOCITY)
     mixed = Note(*(n if changed[f] else o for f, n, o in zip(order, new, old, strict=True)))
-    return mixed._replace(duration_ticks=min(mixed.duration_ticks, clip.end_ticks - mixed.onset_ticks))
+    return until(mixed, clip.end_ticks) if changed[vocab.POSITION] or changed[vocab.DURATION] else mixed

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from musediff.chords import ANY_CHORD
+from musediff.engines.guidance import ramped
 from musediff.engines.slots import vocab
 from musediff.engines.slots.constraints import FORBIDDEN
 from musediff.engines.slots.network import Slots, SlotsNetwork, chord_at
 from musediff.engines.slots.process import mask_values
 
-GUIDANCE_START = 0.4  # share of the steps without guidance: early guidance hurts, late guidance helps (engines.md 2.3)
 FIELD_TEMPERATURE = (1.0, 1.0, 1.0, 0.9)
 
 
@@ -165,7 +165,7 @@ def denoise(slots: Slots, noise: Noise, draw: FieldSampler, steps: int, guidance
     priority = spread(slots, generator)
     total_B = noise.hidden_BNF.any(-1).sum(1)
     for step in range(steps):
-        weight = 1 + (guidance - 1) * max(0.0, step / steps - GUIDANCE_START) / (1 - GUIDANCE_START)
+        weight = ramped(guidance, step / steps)
         hidden_BN = noise.hidden_BNF.any(-1)
         keep_B = (total_B * math.cos(math.pi / 2 * (step + 1) / steps)).round().long() if step + 1 < steps else torch.zeros_like(total_B)
         number_B = (hidden_BN.sum(1) - keep_B).clamp(min=0)
