@@ -40,7 +40,8 @@ class MuseTask:
     def __init__(self, recipe: MuseRecipe, store: Store, device: str) -> None:
         self.recipe, self.device = recipe, device
         self.source, self.held_out = (
-            TokenSource(store, split, recipe.network.seq_len, recipe.corpus_weight, recipe.damaged) for split in (TRAIN, VALID)
+            TokenSource(store, split, recipe.network.seq_len, recipe.corpus_weight, recipe.damaged, recipe.spoiling)
+            for split in (TRAIN, VALID)
         )
         self.batches = Batches(self.source.draw, recipe.tokens, pool=max(POOL, recipe.tokens // 10))  # twenty batches and more
         self.schedule = recipe.schedule.build()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from musediff.engines.muse.dataset import Spoiling
 from musediff.engines.muse.losses import LossWeights
 from musediff.engines.muse.network import MuseConfig
 from musediff.engines.muse.schedule import ScheduleConfig
@@ -16,6 +17,7 @@ class Recipe:
     """Settings of one training run of any engine. ``steps`` or ``minutes`` ends it; the learning rate follows whichever is nearer."""
 
     tokens: int = 5000  # of one batch, padding included
+    accumulate: int = 1  # batches of one step, whose gradients are averaged
     steps: int = 1_000_000
     minutes: float = 60.0
     learning_rate: float = 1e-3  # AdamW, for embeddings and heads
@@ -24,10 +26,12 @@ class Recipe:
     last_rate: float = 0.02  # share of the learning rate that is left at the end
     weight_decay: float = 0.02
     ema: float = 0.999
-    clip: float = 1.0
+    clip: float = 1.0  # largest norm of the gradient; 0 or less: any
     seed: int = 1
     corpus_weight: dict[str, float] = field(default_factory=lambda: {"pop909": 2.0, "groove": 0.3})
     evaluate_every: int = 500
+    save_every: int = 0  # 0: with every evaluation
+    log_every: int = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,7 @@ class MuseRecipe(Recipe):
     weights: LossWeights
     schedule_sampler: str = "lossaware"
     damaged: float = 0.5  # share of the clips that are damaged
+    spoiling: Spoiling = field(default_factory=Spoiling)
 
 
 def slots_tiny() -> SlotsRecipe:

@@ -2,15 +2,19 @@
 
 One flat loop for every engine, read top to bottom: draw clips -> losses -> step -> EMA -> now and then evaluate and save.
 What differs between the engines is a ``Task``. Needs torch, numpy, safetensors and tqdm only. The last state is resumed
-when --out already holds one.
+when --out already holds one. Every setting has the name that the original gives it, if it has one there; a JSON file of
+settings and flags combine, and flags win.
 """
 
 import argparse
 import json
 import math
 import os
+import sys
 import time
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,12 +25,16 @@ import torch
 from torch import nn
 
 from musediff import checkpoint
+from musediff.cli import main as command
+from musediff.cli import with_dashes
 from musediff.data import store as packed
+from musediff.errors import BadRequest
+from train.board import Board
+from train.choose import check_resumed, choose, unknown
 from train.recipes import RECIPES, Recipe
 from train.registry import make_task
+from train.settings import FIXED, SETTINGS, WORD_KINDS, WORDS, Setting, kinds
 from train.tasks import Task
-
-LOG_EVERY = 50
 
 
 def optimisers(network: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -110,7 +118,8 @@ class Run:
     def update(self) -> float:
         """Clip the gradient, step, move the EMA. Returns the norm of the gradient."""
         share = rate(self.recipe, self.step, self.done)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip))
+        most = self.recipe.clip if self.recipe.clip > 0 else math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), most))
         if not math.isfinite(norm):
             raise SystemExit(f"step {self.step}: the gradient is not finite; the last state is in {self.out}")
         for opt in self.opts:
@@ -127,57 +136,130 @@ class Run:
 
 
 def train(recipe: Recipe, data: Path, out: Path, device: str) -> dict[str, float]:
-    """Run a recipe to its end, going on from the state in ``out`` if there is one; returns the last held-out losses."""
+    """Run a recipe to its end, going on from the state in ``out`` if there is one; returns the last held-out losses.
+
+    Raises:
+        BadRequest: the state in ``out`` is of other settings.
+        BadData: the data cannot be read.
+    """
+    check_resumed(recipe, out)
     torch.manual_seed(recipe.seed)
     task = make_task(recipe, packed.load(data), device)
     run = Run(recipe, task, out, device)
     size = sum(p.numel() for p in run.network.parameters()) / 1e6
     print(f"{size:.2f} M parameters, {task.describe()}", flush=True)
     window: dict[str, list[float]] = {}
-    with (out / "metrics.jsonl").open("a") as log:
+    valid: dict[str, float] = {}
+    with (out / "metrics.jsonl").open("a") as log, closing(Board(out, run.step)) as board:
         while True:
             finished = run.done >= 1
-            if finished or (run.step and run.step % recipe.evaluate_every == 0):
+            evaluating = finished or due(run.step, recipe.evaluate_every)
+            if evaluating:
                 run.shadow.load_state_dict(run.ema)
                 valid = task.evaluate(run.shadow)
+            if finished or due(run.step, recipe.save_every or recipe.evaluate_every):
                 run.save(valid)
-                report(log, run, {"valid": {name: round(value, 4) for name, value in valid.items()}})
-                if finished:
-                    return valid
-            parts: dict[str, float] = {}
+            if evaluating:
+                report(log, board, run, {"valid": {name: round(value, 4) for name, value in valid.items()}})
+            if finished:
+                return valid
             for objective in task.objectives(run.step):
-                batch = task.batch(run.rng, run.generator)
-                with torch.autocast(device, torch.bfloat16):
-                    loss, named = objective(run.network, batch, run.generator)
-                loss.backward()
-                parts |= named
-            parts["norm"] = run.update()
-            for name, value in parts.items():
-                window.setdefault(name, []).append(value)
-            if run.step % LOG_EVERY == 0:
-                report(log, run, {name: round(sum(values) / len(values), 3) for name, values in sorted(window.items())})
+                for _ in range(recipe.accumulate):
+                    batch = task.batch(run.rng, run.generator)
+                    with torch.autocast(device, torch.bfloat16):
+                        loss, named = objective(run.network, batch, run.generator)
+                    (loss / recipe.accumulate).backward()
+                    gather(window, named)
+            gather(window, {"norm": run.update()})
+            if due(run.step, recipe.log_every):
+                report(log, board, run, {name: round(sum(values) / len(values), 3) for name, values in sorted(window.items())})
                 window = {}
 
 
-def report(log: TextIO, run: Run, values: dict[str, Any]) -> None:
-    """One line on the screen and in metrics.jsonl."""
-    line = json.dumps({"step": run.step, "minutes": round(run.seconds / 60, 2), **values})
-    print(line, flush=True)
-    log.write(line + "\n")
+def due(step: int, every: int) -> bool:
+    return step > 0 and step % every == 0
+
+
+def gather(window: dict[str, list[float]], named: Mapping[str, float]) -> None:
+    """More values of each name."""
+    for name, value in named.items():
+        window.setdefault(name, []).append(value)
+
+
+def report(log: TextIO, board: Board, run: Run, values: dict[str, Any]) -> None:
+    """One line on the screen and in metrics.jsonl, and the same on the board."""
+    line = {"step": run.step, "minutes": round(run.seconds / 60, 2), **values}
+    text = json.dumps(line)
+    print(text, flush=True)
+    log.write(text + "\n")
     log.flush()
+    board.add(line)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", choices=sorted(RECIPES))
-    parser.add_argument("--data", type=Path, required=True, help="packed clips, made by: python -m musediff data build")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an earlier state there is resumed")
-    parser.add_argument("--minutes", type=float, help="end after this long instead of the recipe's time")
-    parser.add_argument("--steps", type=int, help="end after this many steps")
-    parser.add_argument("--tokens", type=int, help="size of a batch")
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = parser.parse_args(arguments)
-    recipe = RECIPES[args.recipe]()
-    said = {name: getattr(args, name) for name in ("minutes", "steps", "tokens", "seed") if getattr(args, name) is not None}
-    train(replace(recipe, **said), args.data, args.out, args.device)
+    """Train as the arguments say, or print the settings that they amount to.
+
+    Raises:
+        MuseError: what the user can mend.
+    """
+    if arguments is None:
+        sys.exit(command(["train", *sys.argv[1:]]))  # with its exit codes
+    args, left = build_parser().parse_known_args(with_dashes(arguments))
+    if left:
+        raise unknown(left[0], left[0].split("=")[0].strip("-").replace("-", "_"))
+    flags = {name: value for name, value in vars(args).items() if name not in ("recipe", "config_json", "print_config")}
+    chosen = choose(args.recipe, args.config_json, flags)
+    for note in chosen.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if args.print_config:
+        print(json.dumps(chosen.complete(), indent=1, ensure_ascii=False))
+        return
+    missing = [name for name in ("data", "out") if name not in chosen.run]
+    if missing:
+        raise BadRequest(f"--{missing[0]} is missing: training needs --data FILE.npz (musediff data build) and --out FOLDER.")
+    train(chosen.recipe, Path(chosen.run["data"]), Path(chosen.run["out"]), usable(chosen.run.get("device")))
+
+
+def usable(device: str | None) -> str:
+    """The device that is asked for, else the best one.
+
+    Raises:
+        BadRequest: torch cannot use it here.
+    """
+    there = [*(["cuda"] if torch.cuda.is_available() else []), "cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
+    if device is not None and device not in there:
+        raise BadRequest(f"--device {device[:40]!r} cannot be used here. Choose from {', '.join(there)}.")
+    return device or there[0]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Values stay text: flags and the JSON file are read by the same code."""
+    parser = argparse.ArgumentParser(
+        prog="musediff train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=", ".join(RECIPES))
+    parser.add_argument("--data", "--data-dir", metavar="FILE.npz", help="packed clips, made by: musediff data build")
+    parser.add_argument("--out", "--checkpoint-path", metavar="DIR", help="folder of the run; an earlier state there is resumed")
+    parser.add_argument("--device", metavar="NAME", help="cuda or cpu (default: cuda if there is one)")
+    parser.add_argument("--config-json", type=Path, metavar="FILE", help="settings by name; flags win over it")
+    parser.add_argument("--print-config", action="store_true", help="print all settings as JSON for --config-json, and stop")
+    known = {name: kinds(type(make())) for name, make in RECIPES.items()}
+    groups = {frozenset(known): parser.add_argument_group("settings of every recipe", "left out: as in the recipe (--print-config)")}
+    for setting in (*SETTINGS, *WORDS):
+        having = frozenset(name for name, fields in known.items() if setting.field in fields)
+        if having not in groups:
+            groups[having] = parser.add_argument_group(f"settings of {', '.join(sorted(having))}")
+        (kind, *_) = (known[name][setting.field] for name in sorted(having))
+        add_setting(groups[having], setting, WORD_KINDS.get(setting.name, kind))
+    for name in FIXED:
+        parser.add_argument("--" + name.replace("_", "-"), nargs="?", const="yes", help=argparse.SUPPRESS)
+    return parser
+
+
+def add_setting(group: "argparse._ArgumentGroup", setting: Setting, kind: type) -> None:
+    names: dict[type, str] = {bool: "yes|no", int: "N", float: "X", dict: "JSON", str: "|".join(setting.choices) or "TEXT"}
+    shown = names[kind]
+    if kind is bool:
+        group.add_argument(*setting.flags, dest=setting.name, nargs="?", const="yes", metavar=shown, help=setting.about)
+    else:
+        group.add_argument(*setting.flags, dest=setting.name, metavar=shown, help=setting.about)

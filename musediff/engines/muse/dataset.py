@@ -6,7 +6,7 @@ always the clean clip. Suffixes: N notes, L tokens of a clip, B clips of a batch
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -69,17 +69,40 @@ class TokenClip:
         return len(self.shown)
 
 
+@dataclass(frozen=True, slots=True)
+class Spoiling:
+    """How clips are damaged: the arguments of ``damage.damage``. What ``settings`` names holds as it is, the rest is drawn by clip."""
+
+    available: str = ",".join(damage.CORRUPTIONS)
+    most: int = 4
+    p: float = 0.5
+    settings: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.available.split(",") if name.strip())
+
+
+USUAL = Spoiling()
+
+
 class TokenSource:
     """Cuts token clips out of a store. Clips of more than ``seq_len`` tokens are left out.
 
     Args:
-        damaged: share of the clips that are damaged.
+        damaged: share of the clips that are damaged, and ``spoiling`` how.
     """
 
     def __init__(
-        self, store: Store, split: int, seq_len: int, corpus_weight: Mapping[str, float] | None = None, damaged: float = 0.5
+        self,
+        store: Store,
+        split: int,
+        seq_len: int,
+        corpus_weight: Mapping[str, float] | None = None,
+        damaged: float = 0.5,
+        spoiling: Spoiling = USUAL,
     ) -> None:
-        self.store, self.damaged = store, damaged
+        self.store, self.damaged, self.spoiling = store, damaged, spoiling
         self.clips = ClipRows(store, split, corpus_weight or {})
         fits = token_lengths(store, self.clips.rows) <= seq_len
         self.left_out = int((~fits).sum())
@@ -103,7 +126,7 @@ class TokenSource:
     def _shown(self, prefix: np.ndarray, part: Encoded, rng: Rng) -> TokenClip:
         noised = open_tokens(part, rng)
         damaged = bool(rng.random() < self.damaged)
-        shown = spoil(part.ids, noised, rng) if damaged else part.ids
+        shown = spoil(part.ids, noised, rng, self.spoiling) if damaged else part.ids
         ids = (np.concatenate((prefix, of_notes)) for of_notes in (shown, part.ids))
         return TokenClip(*ids, np.concatenate((np.zeros(len(prefix), bool), noised)), damaged)
 
@@ -239,16 +262,16 @@ def _region(part: Encoded, rng: Rng) -> np.ndarray:
     return inside
 
 
-def spoil(ids: np.ndarray, noised: np.ndarray, rng: Rng) -> np.ndarray:
+def spoil(ids: np.ndarray, noised: np.ndarray, rng: Rng, how: Spoiling = USUAL) -> np.ndarray:
     """Tokens damaged among the noised ones: on average as much as the original does, from hardly at all to nearly everything."""
     first, last = np.flatnonzero(noised)[[0, -1]]
     span = slice(first, last + 1)
     much = 2 * rng.random()
-    settings = {name: {"p": much * damage.CORRUPTIONS[name].defaults["p"]} for name in _IN_PLACE}
+    drawn = {name: {"p": much * damage.CORRUPTIONS[name].defaults["p"]} for name in _IN_PLACE}
     # Bars can be swapped only where nothing between them is given. The others may hit given tokens, which then are put back.
-    available = tuple(damage.CORRUPTIONS) if noised[span].all() else _IN_PLACE
+    available = tuple(name for name in how.names if name in _IN_PLACE or noised[span].all())
     result = ids.copy()
-    result[span] = damage.damage(ids[span], np.ones(last + 1 - first, bool), rng, available, settings=settings)
+    result[span] = damage.damage(ids[span], np.ones(last + 1 - first, bool), rng, available, how.most, how.p, drawn | how.settings)
     return np.where(noised, result, ids)
 
 
