@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,18 +23,25 @@ FLAGS = [
 ]  # fmt: skip
 
 
-class SlowJob:
-    """A job that takes its time, so that there is something to stop."""
+HELD_STEPS = 40
 
-    def __init__(self, job: Any, seconds: float) -> None:
-        self._job, self._seconds = job, seconds
+
+class SlowJob:
+    """A job that takes its time, so that there is something to look at; one of ``HELD_STEPS`` waits half-way until it is stopped."""
+
+    def __init__(self, job: Any, steps: int) -> None:
+        self._job, self._steps = job, steps
+        self._stopped = threading.Event()
 
     def __iter__(self) -> Iterator[Any]:
         for progress in self._job:
-            time.sleep(self._seconds)
+            time.sleep(0.15 if self._steps > 32 else 0.0)
             yield progress
+            if self._steps == HELD_STEPS and progress.step == HELD_STEPS // 2:
+                self._stopped.wait(60)
 
     def stop(self) -> None:
+        self._stopped.set()
         self._job.stop()
 
     def result(self) -> Any:
@@ -51,7 +59,7 @@ class SlowPipeline:
         self.generate, self.modify, self.repair = self._fast.generate, self._fast.modify, self._fast.repair
 
     def start_generate(self, meta: Meta, sampling: Sampling, context: Clip | None = None) -> SlowJob:
-        return SlowJob(self._fast.start_generate(meta, sampling, context), 0.15 if (sampling.steps or 0) > 32 else 0.0)
+        return SlowJob(self._fast.start_generate(meta, sampling, context), sampling.steps or 0)
 
 
 class SlowSynth(Synthesizer):
