@@ -129,7 +129,8 @@ def test_stop_keeps_the_partial_result(visit: Visit, tmp_path: Path) -> None:
     visit.set("#steps", str(HELD_STEPS))
     visit.page.keyboard.press("Tab")
     visit.page.click("#generate")
-    visit.page.wait_for_function(f"document.querySelector('#roll .live').textContent.includes('of {HELD_STEPS}')", timeout=60_000)
+    held = f"step {HELD_STEPS // 2} of {HELD_STEPS}"
+    visit.page.wait_for_function("(held) => document.querySelector('#roll .live').textContent.includes(held)", arg=held, timeout=60_000)
     visit.page.click("#stop")
     visit.page.wait_for_function("document.querySelector('#status').textContent.includes('stopped early')", timeout=30_000)
     assert not visit.roll()["live"]
