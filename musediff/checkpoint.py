@@ -98,6 +98,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def read_config_of(folder: Path, engine: str) -> dict[str, Any]:
+    """``read_config`` of a folder that has to hold weights of this engine.
+
+    Raises:
+        BadCheckpoint: it is missing, not ours, or of another engine.
+    """
+    config = read_config(folder)
+    if config["engine"] != engine:
+        raise BadCheckpoint(f"{folder}: these are weights of the engine {config['engine']}, not of {engine}.")
+    return config
+
+
 def load_weights(
     folder: Path, config: Mapping[str, Any], fingerprint: str, expected: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:

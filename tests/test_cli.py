@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from musediff.chords import chord_id
-from musediff.cli import build_parser, main, with_dashes
+from musediff.cli import build_parser, with_dashes
 from musediff.cli_clips import batches, derived_seed
 from musediff.cli_options import bars
 from musediff.clip import META_FIELDS, Clip, Note, Track
@@ -16,6 +16,7 @@ from musediff.data.store import load
 from musediff.midi.read import read
 from musediff.midi.write import write
 from musediff.pipeline import MusePipeline
+from tests.command import run
 
 TINY = ["--model", "tiny", "--steps", "2"]
 
@@ -30,14 +31,6 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("song") / "song.mid"
     path.write_bytes(write(Clip(8, (track,), bpm=90, key="cmajor", chords=chords)))
     return path
-
-
-def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    try:
-        code = main(words)
-    except SystemExit as left:
-        code = int(left.code or 0)
-    return code, *capsys.readouterr()
 
 
 def notes_of(path: Path) -> list[tuple[int, ...]]:

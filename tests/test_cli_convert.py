@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from musediff.cli import main
 from musediff.clip import Clip, Note, Track
 from musediff.midi.read import read
 from musediff.midi.write import write
+from tests.command import run
 from tests.test_muse_convert import SETTINGS, layout
 
 POSITIONS = 200
@@ -27,14 +27,6 @@ def original(tmp_path: Path) -> Path:
     torch.save(weights, folder / "ema_0.9999_000010.pt")
     (folder / "training_args.json").write_text(json.dumps(SETTINGS | {"seq_len": POSITIONS}))
     return folder / "ema_0.9999_000010.pt"
-
-
-def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    try:
-        code = main(words)
-    except SystemExit as left:
-        code = int(left.code or 0)
-    return code, *capsys.readouterr()
 
 
 def test_a_converted_checkpoint_generates_modifies_and_repairs(original, tmp_path, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from musediff.cli import build_parser, main
+from musediff.cli import build_parser
 from musediff.cli_corruption import corruption_settings, damage_of
 from musediff.cli_options import yes_or_no
 from musediff.clip import Note
@@ -17,6 +17,7 @@ from musediff.data.store import VALID, load
 from musediff.errors import BadRequest
 from musediff.job import Job
 from musediff.midi.read import read
+from tests.command import run
 
 SAMPLE = Path(__file__).parent / "assets" / "sample"
 TINY = ["--model", "tiny", "--steps", "2", "--seed", "1"]
@@ -27,14 +28,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "sample.npz"
     build({"pop909": SAMPLE}, path)
     return path
-
-
-def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    try:
-        code = main(words)
-    except SystemExit as left:
-        code = int(left.code or 0)
-    return code, *capsys.readouterr()
 
 
 def split(data: Path, out: Path, *more: str) -> list[str]:

@@ -24,7 +24,7 @@ from musediff.engines.muse.density import notes_per_quarter
 from musediff.engines.muse.network import MuseConfig, MuseNetwork
 from musediff.engines.muse.process import q_sample
 from musediff.engines.muse.repair import find_wrong
-from musediff.engines.muse.samplers import SAMPLERS, draw_noise
+from musediff.engines.muse.samplers import DEFAULT_STEPS, SAMPLERS, draw_noise
 from musediff.engines.muse.schedule import Schedule, ScheduleConfig, visited
 from musediff.engines.muse.strength import survival, time_for_strength
 from musediff.errors import BadCheckpoint, BadRequest
@@ -32,7 +32,7 @@ from musediff.tokens import vocab
 from musediff.tokens.grammar import FREE, NOTE_TOKENS
 from musediff.tokens.vocab import Kind
 
-NOTE_KINDS = (Kind.BAR, Kind.POSITION, Kind.VELOCITY, Kind.PITCH, Kind.DURATION)
+NOTE_KINDS = (Kind.BAR, *vocab.NOTE)
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class MuseEngine:
     """Generates, modifies, infills and repairs one track at a time."""
 
     name = "muse"
-    usual_steps = 20
+    usual_steps = DEFAULT_STEPS
 
     def __init__(self, network: MuseNetwork, schedule: Schedule, readable: bool, sampler: str = "ddim") -> None:
         """``readable``: the network was trained to be read, see ``denoiser.WindowDenoiser``."""
@@ -83,9 +83,7 @@ class MuseEngine:
         Raises:
             BadCheckpoint: see ``checkpoint``; or the network's settings are not ours.
         """
-        config = checkpoint.read_config(folder)
-        if config["engine"] != cls.name:
-            raise BadCheckpoint(f"{folder}: these are weights of the engine {config['engine']}, not of {cls.name}.")
+        config = checkpoint.read_config_of(folder, cls.name)
         try:
             network = MuseNetwork(MuseConfig(**config["network"]))
             schedule = ScheduleConfig(**config["about"]["schedule"]).build()

@@ -54,9 +54,7 @@ class SlotsEngine:
         Raises:
             BadCheckpoint: see ``checkpoint``; or the network's settings are not ours.
         """
-        config = checkpoint.read_config(folder)
-        if config["engine"] != cls.name:
-            raise BadCheckpoint(f"{folder}: these are weights of the engine {config['engine']}, not of {cls.name}.")
+        config = checkpoint.read_config_of(folder, cls.name)
         try:
             network = SlotsNetwork(NetworkConfig(**config["network"]))
         except TypeError as error:
