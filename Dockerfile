@@ -19,9 +19,9 @@ COPY requirements.txt ./
 
 
 FROM base AS train
-# All but the page and the sound; scikit-learn for the map of the embeddings (evaluate --plots).
-RUN grep -vE '^(gradio|pyfluidsynth|midirenderer)' requirements.txt > train.txt && pip install --no-cache-dir -r train.txt "scikit-learn>=1.5"
-COPY --chown=musediff assets/weights assets/weights
+# All but the page and the sound; scikit-learn for the map of the embeddings (evaluate --plots), TensorBoard for the curves.
+RUN grep -vE '^(gradio|pyfluidsynth|midirenderer)' requirements.txt > train.txt && pip install --no-cache-dir -r train.txt "scikit-learn>=1.5" "tensorboard>=2.16"
+COPY --chown=musediff assets assets
 COPY --chown=musediff musediff musediff
 COPY --chown=musediff train train
 USER musediff

@@ -17,7 +17,7 @@ export GOMP_SPINCOUNT ?= 0
 export GRADIO_ANALYTICS_ENABLED ?= False
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test lint format types bench train-tiny data clean synth browser
+.PHONY: help setup setup-dev demo test lint format types bench train-tiny chaos data clean synth browser
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,10 +43,13 @@ types: setup-dev  ## check the types (ty)
 bench: setup  ## seconds and memory of one clip and of four, beside the original's network
 	$(BIN)/python -m train.bench $(ARGS)
 
-train-tiny: setup  ## train a tiny model on the sample data, under two minutes on a CPU
+train-tiny: setup  ## train a tiny model on the sample data in two processes, under two minutes on a CPU
 	rm -rf runs/tiny
 	$(BIN)/python -m musediff data build --corpus pop909 --source tests/assets/sample --out build/sample.npz --force
-	$(BIN)/python -m train slots-tiny --data build/sample.npz --out runs/tiny $(ARGS)
+	$(BIN)/python -m train slots-tiny --distributed --nproc-per-node 2 --data build/sample.npz --out runs/tiny $(ARGS)
+
+chaos: setup  ## kill a training run 20 times at random moments: it has to end as if nothing had happened (ARGS='--times 3')
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 CORPORA ?= ../shared/data
 data: setup  ## pack every corpus archive under CORPORA=folder into build/clips.npz

@@ -13,7 +13,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from demo.ui import build_ui, launch
 from musediff.errors import MuseError
-from musediff.pipeline import ENGINES, MusePipeline
+from musediff.pipeline import ENGINES, MusePipeline, bundled
 from musediff.render.audio import Synthesizer
 
 
@@ -33,7 +33,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def load(options: argparse.Namespace) -> dict[str, MusePipeline]:
     """The engines of the page."""
     if options.model == "tiny":
-        names = [options.engine] if options.engine else list(ENGINES)
+        names = [options.engine] if options.engine else bundled()
         return {name: MusePipeline.tiny(name) for name in names}
     if options.weights is None and options.engine is None:
         return MusePipeline.bundled()

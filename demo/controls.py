@@ -9,11 +9,12 @@ import gradio as gr
 from demo import form, texts
 from demo.session import Desk, Source
 from musediff.clip import Meta
-from musediff.pipeline import Sampling
+from musediff.pipeline import MusePipeline, Sampling
 
 Components = list[gr.components.Component]
 
 USUAL = Sampling()
+LEAST_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,11 @@ def build_change() -> Change:
     )
 
 
+def usual_steps(pipeline: MusePipeline) -> int:
+    """Where the slider stands; at its end for an engine that does not ask for steps."""
+    return max(LEAST_STEPS, pipeline.engine.usual_steps)
+
+
 def build_shared(engines: list[str], steps: int) -> Shared:
     choices = [(texts.ENGINES.get(name, name), name) for name in engines]
     engine = gr.Radio(choices, value=engines[0], label=texts.ENGINE, visible=len(engines) > 1, elem_id="engine")
@@ -111,7 +117,7 @@ def build_shared(engines: list[str], steps: int) -> Shared:
         sliders = [
             gr.Slider(low, high, value, step=step, label=label, info=info, elem_id=label.lower(), buttons=[])
             for (label, info), low, high, value, step in (
-                (texts.STEPS, 4, 64, steps, 1), (texts.GUIDANCE, 1, 5, USUAL.guidance, 0.1),
+                (texts.STEPS, LEAST_STEPS, 64, steps, 1), (texts.GUIDANCE, 1, 5, USUAL.guidance, 0.1),
                 (texts.TEMPERATURE, 0.5, 1.5, USUAL.temperature, 0.05), (texts.DENSITY, -1, 1, USUAL.density, 0.1),
             )
         ]  # fmt: skip

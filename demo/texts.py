@@ -50,7 +50,7 @@ VARIANTS = "Variants"
 CONTEXT = "Add as a new track to the clip on the roll"
 ADVANCED = "Advanced"
 ENGINE = "Engine"
-ENGINES = {"slots": "slots: quick, for everything", "muse": "muse: the original method"}
+ENGINES = {"slots": "slots (quick)", "muse": "muse (original method)", "ar": "ar (note by note, only composes)"}
 STEPS = ("Steps", "More steps, more care, more time")
 GUIDANCE = ("Guidance", "How strictly the metadata is followed; 1 = off")
 TEMPERATURE = ("Temperature", "Lower is plainer, higher is bolder")

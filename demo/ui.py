@@ -57,7 +57,7 @@ def build_ui(pipelines: Mapping[str, MusePipeline], synth: Synthesizer) -> gr.Bl
                         generate = controls.build_generate()
                     with gr.Tab(texts.TAB_MODIFY, id="change") as second:
                         change = controls.build_change()
-                shared = controls.build_shared(list(pipelines), next(iter(pipelines.values())).engine.usual_steps)
+                shared = controls.build_shared(list(pipelines), controls.usual_steps(next(iter(pipelines.values()))))
             with gr.Column(elem_id="right"):
                 out = output.build()
         screen = Screen(out, synth, about)
@@ -227,7 +227,7 @@ def _wire_tabs(first: gr.Tab, second: gr.Tab, change: Change, shared: Shared) ->
 
 def _wire_engine(pipelines: Mapping[str, MusePipeline], shared: Shared) -> None:
     """Another engine usually takes another number of steps."""
-    steps = {name: pipeline.engine.usual_steps for name, pipeline in pipelines.items()}
+    steps = {name: controls.usual_steps(pipeline) for name, pipeline in pipelines.items()}
     shared.engine.input(lambda name: steps[name], shared.engine, shared.steps, **QUICK)
 
 

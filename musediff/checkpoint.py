@@ -8,16 +8,17 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from musediff.errors import BadCheckpoint
+from musediff.errors import BadCheckpoint, BadRequest
 
 SHARD_BYTES = 9_500_000
 FORMAT = 1
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 def save(
@@ -73,7 +74,11 @@ def _drop_other_shards(folder: Path, names: Iterable[str]) -> None:
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(path.name + ".part")
-    write(partial)
+    try:
+        write(partial)
+    except (OSError, SafetensorError):
+        partial.unlink(missing_ok=True)  # a full disk needs the room
+        raise
     partial.replace(path)
 
 
@@ -108,6 +113,20 @@ def read_config_of(folder: Path, engine: str) -> dict[str, Any]:
     if config["engine"] != engine:
         raise BadCheckpoint(f"{folder}: these are weights of the engine {config['engine']}, not of {engine}.")
     return config
+
+
+def load_network(folder: Path, config: Mapping[str, Any], fingerprint: str, make: Callable[[Mapping[str, Any]], Network]) -> Network:
+    """The network that config.json describes, made by ``make`` from its settings, with its weights.
+
+    Raises:
+        BadCheckpoint: its settings are not ours; or see ``load_weights``.
+    """
+    try:
+        network = make(config["network"])
+    except (TypeError, BadRequest) as error:
+        raise BadCheckpoint(f"{folder / 'config.json'}: unknown network setting ({error}).") from error
+    network.load_state_dict(load_weights(folder, config, fingerprint, network.state_dict()))
+    return network
 
 
 def load_weights(

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from musediff.chords import ANY_CHORD, CHORD_NAMES, EXACT, FOLDED, NO_CHORD, QUALITIES, ROOT_PITCH_CLASS, chord_name, split_root
-from musediff.clip import KEY_INDEX, KEY_NAMES
+from musediff.clip import KEY_INDEX, KEY_NAMES, SCALES
 
-_MAJOR_SCALE, _MINOR_SCALE = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
 _NUMERALS = ("I", "II", "III", "IV", "V", "VI", "VII")
 _NUMERAL = re.compile(r"([#b]?)(VII|VI|IV|V|III|II|I|vii|vi|iv|v|iii|ii|i)([^/]*)(?:/([^/]+))?")
 _OWN_THIRD = re.compile(r"m(?!aj|M)|dim|o|°|ø|hdim|sus|\+|aug")  # a lower-case numeral followed by this says its third itself
@@ -148,7 +147,7 @@ def _resolve_numeral(symbol: str, key: int) -> tuple[int, bool] | None:
     if quality is None:
         return None
     degree, minor = _NUMERALS.index(numeral.upper()), key >= 12
-    step = (_MINOR_SCALE if minor else _MAJOR_SCALE)[degree]
+    step = SCALES[minor][degree]
     if minor and small and degree == 6 and not accidental and quality[0] in ("dim", "m7b5"):
         step = 11  # vii° of a minor key stands on the leading tone
     already_flat = minor and degree in (2, 5, 6)

@@ -9,7 +9,7 @@ import json
 import os
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -29,12 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "0")  # before torch: a waiting thread must not keep others from the processor
     words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in PROGRAMS:
+        return guarded(lambda: run_program(words[0], words[1:]))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for both, see app.py
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    return guarded(lambda: run_command(build_parser().parse_args(with_dashes(words))))
+
+
+def guarded(run: Callable[[], int | None]) -> int:
+    """The exit code of a program; what the user can mend is one line and 2, an interruption 130."""
     try:
-        if words and words[0] in PROGRAMS:
-            return run_program(words[0], words[1:])
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # for both, see app.py
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-        return run_command(build_parser().parse_args(with_dashes(words)))
+        return run() or 0
     except MuseError as error:
         print(f"musediff: {error}", file=sys.stderr)
         return 2
@@ -125,6 +130,9 @@ def build_parser() -> argparse.ArgumentParser:
     sensitivity = "how readily a note is taken for wrong, 0 to 1 (default 0.5)"
     repair.add_argument("--sensitivity", type=float, default=0.5, metavar="S", help=sensitivity)
     options.add_change(repair)
+    kept = "go on where the same command stopped: what is there stays, if it was made with the same settings"
+    for command in (generate, modify, repair):
+        command.add_argument("--resume", action="store_true", help=kept)
 
     analyze = commands.add_parser("analyze", help="infer the 12 metadata of a MIDI file", allow_abbrev=False)
     options.add_source(analyze)

@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from musediff.cli_options import HELP, TINY
-from musediff.cli_output import Report, Writer, beside, check_free, targets
+from musediff.cli_options import HELP, TINY, read_json
+from musediff.cli_output import Report, Writer, beside, check_free, described, targets
+from musediff.cli_resume import finished, seed_in
 from musediff.clip import Clip, Meta
 from musediff.engines.base import FIELDS
 from musediff.engines.registry import DEFAULT_ENGINE
@@ -21,9 +23,10 @@ from musediff.errors import BadRequest
 from musediff.job import MAX_VARIANTS, Job, Result, Sampling, Upload
 from musediff.meta_json import parse_meta, to_dict
 from musediff.pipeline import MusePipeline
+from musediff.ranks import Ranks, from_environment
 
 STRENGTH, SENSITIVITY = 0.4, 0.5
-SAMPLING_FIELDS = ("steps", "guidance", "temperature", "density", "seed")
+SAMPLING_FIELDS = ("steps", "guidance", "temperature", "density", "seed", "sampler", "strict")
 SPLIT_OPTIONS = ("data", "repair", "sensitivity", "use_corruption", "corr_available", "corr_max", "corr_p", "corr_kwargs")
 
 
@@ -132,24 +135,39 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
 
 
 def run(args: argparse.Namespace, stem: str, notes: list[str], prepare: Callable[[MusePipeline], Callable[[Sampling], Job]]) -> None:
-    """Check everything, load the weights, work batch by batch and save each as soon as it is there."""
-    number = args.num_samples or 1
-    paths = targets(args.out, stem, number)
-    check_free([file for midi in paths for file in beside(midi, args).values()], args.force)
-    sampling, pipeline = sampling_of(args), load_pipeline(args)
+    """Check everything, load the weights, make this process's share of the batches and save each as soon as it is there."""
+    ranks = from_environment()
+    paths = targets(args.out, stem, args.num_samples or 1)
+    sampling = sampling_of(args)
+    seed = common_seed(sampling, args, paths[0], ranks)
+    share = ranks.share(list(batches(paths, sampling, seed)))
+    if not args.resume:
+        check_free([file for batch in share for midi in batch.paths for file in beside(midi, args).values()], args.force)
+    pipeline = load_pipeline(args)
     start = prepare(pipeline)
-    writer, report = Writer(args), Report(args.command, pipeline.engine_name, notes=notes)
-    done = 0
-    with tqdm(
-        total=len(paths), unit="clip", file=sys.stderr, disable=None, bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]"
-    ) as bar:
-        for batch, size in enumerate(batches(number)):
-            settings = replace(sampling, variants=size, seed=sampling.seed if report.seed is None else derived_seed(report.seed, batch))
-            result = follow(start(settings), done, size, bar)
-            report.add(result, writer.save(result, paths[done : done + size]))
-            done += size
+    if ranks.several and ranks.first:
+        print(*(f"note: {note}" for note in notes), sep="\n", end="\n" * bool(notes), file=sys.stderr)
+    report, left = Report(args.command, pipeline.engine_name, seed, notes=notes), []
+    for batch in share:
+        if args.resume and finished([beside(midi, args) for midi in batch.paths], start(batch.sampling).settings):
+            report.files += described(batch.paths, args, batch.sampling.seed)
+        else:
+            left.append(batch)
+    make(left, start, Writer(args), report, quiet=not ranks.first)
+    report.files.sort(key=lambda file: file["midi"])
+    report.print(args.json, ranks)
+
+
+def make(left: Sequence["Batch"], start: Callable[[Sampling], Job], writer: Writer, report: Report, quiet: bool) -> None:
+    """Run the jobs of these batches, and write their clips."""
+    total, done = sum(len(batch.paths) for batch in left), 0
+    layout = "{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]"
+    with tqdm(total=total, unit="clip", file=sys.stderr, disable=quiet or None, bar_format=layout) as bar:
+        for batch in left:
+            result = follow(start(batch.sampling), done, len(batch.paths), bar)
+            report.add(result, writer.save(result, batch.paths))
+            done += len(batch.paths)
     report.synth = writer.synth
-    report.print(args.json)
 
 
 def sampling_of(args: argparse.Namespace) -> Sampling:
@@ -176,38 +194,58 @@ def follow(job: Job, first: int, size: int, bar: Any) -> Result:
     return job.result()
 
 
-def batches(number: int) -> Iterator[int]:
-    """9 -> 8, 1: sizes that one job takes, and exactly the number asked for."""
-    for first in range(0, number, MAX_VARIANTS):
-        yield min(MAX_VARIANTS, number - first)
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The clips of one job: the same ones, whichever process makes them."""
+
+    paths: tuple[Path, ...]
+    sampling: Sampling
 
 
-def derived_seed(seed: int, batch: int) -> int:
-    """Seed of a later batch: fixed by the run's seed, and unlike that of a run with seed + 1."""
-    return int(np.random.SeedSequence([seed, batch]).generate_state(1)[0] >> 1)
+def batches(paths: Sequence[Path], sampling: Sampling, seed: int) -> Iterator[Batch]:
+    """As many clips a job as one takes, each job with a seed of its own."""
+    for number, first in enumerate(range(0, len(paths), MAX_VARIANTS)):
+        some = tuple(paths[first : first + MAX_VARIANTS])
+        yield Batch(some, replace(sampling, variants=len(some), seed=derived_seed(seed, number)))
+
+
+def derived_seed(seed: int, number: int) -> int:
+    """Seed of one of a run's jobs: the run's own for the first, and never one twice.
+
+    The others walk round the numbers below 2**31, from where and in what strides the run's seed decides; an odd stride meets
+    each number once. torch looks at the lower 32 bits of a seed only, so these have to differ.
+    """
+    if number == 0:
+        return seed
+    start, stride = map(int, np.random.SeedSequence(seed).generate_state(2))
+    place = (start + number * (stride | 1)) % 2**31
+    return start % 2**31 if place == seed % 2**32 else place
+
+
+def common_seed(sampling: Sampling, args: argparse.Namespace, first: Path, ranks: Ranks) -> int:
+    """The seed that is asked for, that of the first clip if it is there to be resumed, else a new one.
+
+    Raises:
+        BadRequest: several processes, which would each draw their own.
+    """
+    if args.resume and args.force:
+        raise BadRequest("--resume keeps what is there, --force replaces it: leave one of them out.")
+    if sampling.seed is not None:
+        return sampling.seed
+    if ranks.several:
+        raise BadRequest(f"{ranks.size} processes need a seed that they have in common: add --seed N.")
+    there = seed_in(first) if args.resume else None
+    return secrets.randbelow(2**31) if there is None else there
 
 
 def asked(args: argparse.Namespace, source: Clip | None = None) -> tuple[Meta, list[str]]:
     """The metadata of the JSON file, overruled by the flags. Chords are read in the frame of the source, if there is one."""
-    said = {} if args.meta_json is None else read_json(args.meta_json)
+    said = {} if args.meta_json is None else read_json(args.meta_json, "A template: musediff meta > meta.json")
     said |= {name: getattr(args, name) for name in (*HELP, "chord_progression") if getattr(args, name) is not None}
     if source is not None and said:
         said = {"audio_key": source.key, "time_signature": source.time_signature, "num_measures": source.num_measures} | said
     meta, notes = parse_meta(said)
     return meta, list(notes)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    advice = "A template: musediff meta > meta.json"
-    try:
-        said = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadRequest(f"{path}: cannot be read ({error.strerror}). {advice}") from error
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"{path}: no JSON ({error}). {advice}") from error
-    if not isinstance(said, dict):
-        raise BadRequest(f"{path}: no JSON object. {advice}")
-    return said
 
 
 def read_source(path: Path) -> bytes:

@@ -1,10 +1,13 @@
-"""The options that several commands share: metadata, sampling, source, output."""
+"""The options that several commands share: metadata, sampling, source, output; and how their values are read."""
 
 import argparse
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 from musediff.clip import CHOICES, RANGES
+from musediff.errors import BadRequest
 
 ANY = "any"
 TINY = "tiny"
@@ -48,6 +51,10 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--guidance", type=float, metavar="W", help="how strongly the metadata pull, 1 = no guidance")
     group.add_argument("--temperature", type=float, metavar="T", help="below 1 safer, above 1 bolder")
     group.add_argument("--density", type=float, metavar="D", help="fewer (-1) or more (1) notes than usual")
+    sampler = "how the muse engine denoises: ddim (default), ancestral, dpm, or original, to compare with"
+    group.add_argument("--sampler", metavar="NAME", help=sampler)
+    loose = "keep the muse engine's grammar out of the steps and tell what share was legal without it"
+    group.add_argument("--no-grammar", dest="strict", action="store_const", const=False, help=loose)
     group.add_argument(
         "--engine", metavar="NAME", help="slots or muse (default: the one that made the weights, slots for the bundled ones)"
     )
@@ -123,3 +130,20 @@ def bars(text: str) -> frozenset[int]:
             raise argparse.ArgumentTypeError(f"{part!r} is no bar and no range of bars: write 3-4 or 1,3-4, counted from 1")
         chosen.update(range(first - 1, last))
     return frozenset(chosen)
+
+
+def read_json(path: Path, advice: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        BadRequest: it cannot be read, or holds something else; with ``advice``.
+    """
+    try:
+        said = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadRequest(f"{path}: cannot be read ({error.strerror}). {advice}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"{path}: no JSON ({error}). {advice}") from error
+    if not isinstance(said, dict):
+        raise BadRequest(f"{path}: no JSON object. {advice}")
+    return said

@@ -1,7 +1,9 @@
-"""Results -> files, lines and JSON. Nothing that exists is replaced without ``--force``."""
+"""Results -> files, lines and JSON. Nothing that exists is replaced without ``--force``, and no file is ever half there."""
 
 import argparse
+import errno
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 from musediff.clip import Clip
 from musediff.errors import BadRequest
 from musediff.job import Result
+from musediff.ranks import Ranks
 
 MIDI_SUFFIXES = (".mid", ".midi")
 
@@ -20,30 +23,38 @@ class Report:
 
     command: str
     engine: str
-    seed: int | None = None
+    seed: int
     seconds: float = 0.0
     synth: str | None = None
     notes: list[str] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, result: Result, files: list[dict[str, Any]]) -> None:
-        """One batch: the seed of the first is the seed of the run."""
-        self.seed = result.seed if self.seed is None else self.seed
+        """One batch."""
         self.seconds += result.seconds
         self.notes += [note for note in result.notes if note not in self.notes]
         self.files += files
 
-    def print(self, as_json: bool) -> None:
-        """One JSON object, or a line per fact and file, on standard output."""
-        if as_json:
+    def print(self, as_json: bool, ranks: Ranks) -> None:
+        """One JSON object, or a line per fact and file, on standard output.
+
+        Of several processes each says one short line about its share: longer ones would get into each other.
+        """
+        if ranks.several:
+            about = {"command": self.command, "engine": self.engine, "seed": self.seed, "seconds": round(self.seconds, 3)}
+            share = {"rank": ranks.rank, "ranks": ranks.size, "clips": len(self.files)}
+            text = f"process {ranks.rank + 1} of {ranks.size}: {len(self.files)} clips, {self._facts()}"
+            sys.stdout.write((json.dumps(about | share) if as_json else text) + "\n")
+        elif as_json:
             described = {name: getattr(self, name) for name in self.__slots__}
             print(json.dumps(described | {"seconds": round(self.seconds, 3)}, ensure_ascii=False))
-            return
-        for note in self.notes:
-            print(f"note: {note}")
-        print(f"seed {self.seed}, {self.engine}, {self.seconds:.1f} s" + (f", played by {self.synth}" if self.synth else ""))
-        for file in self.files:
-            print(*(file[kind] for kind in ("midi", "wav", "png") if kind in file))
+        else:
+            lines = [f"note: {note}" for note in self.notes] + [self._facts()]
+            lines += [" ".join(file[kind] for kind in ("midi", "wav", "png") if kind in file) for file in self.files]
+            print("\n".join(lines))
+
+    def _facts(self) -> str:
+        return f"seed {self.seed}, {self.engine}, {self.seconds:.1f} s" + (f", played by {self.synth}" if self.synth else "")
 
 
 def targets(out: Path, stem: str, number: int) -> list[Path]:
@@ -78,16 +89,26 @@ def check_free(files: Sequence[Path], force: bool) -> None:
 
 
 def write(path: Path, data: bytes, force: bool) -> None:
-    """Whole file or a clear message.
+    """``fill`` with these bytes."""
+    fill(path, lambda part: part.write_bytes(data), force)
+
+
+def fill(path: Path, make: Callable[[Path], object], force: bool) -> None:
+    """Whole file, also if the process is killed meanwhile, or a clear message: ``make`` writes it under another name first.
 
     Raises:
         BadRequest: it appeared meanwhile, or the disk does not take it.
     """
+    part = path.with_name(path.name + ".part")
     try:
-        with path.open("wb" if force else "xb") as file:
-            file.write(data)
+        if path.exists() and not force:
+            raise FileExistsError(errno.EEXIST, "it exists already")
+        make(part)
+        part.replace(path)
     except OSError as error:
         raise BadRequest(f"{path}: cannot be written ({error.strerror}).") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class Writer:
@@ -111,16 +132,31 @@ class Writer:
         return sound
 
     def save(self, result: Result, paths: Sequence[Path], before: Clip | None = None) -> list[dict[str, Any]]:
-        """Write every clip of the result; the dictionaries are what the report says of each."""
-        described = []
+        """Write every clip of the result, the MIDI file first; with ``--resume`` what is there stays.
+
+        Returns:
+            What the report says of each clip.
+        """
         for i, (midi, clip) in enumerate(zip(paths, result.clips, strict=True)):
             files = beside(midi, self.args)
-            write(midi, result.midi(i), self.args.force)
-            if self._sound is not None:
-                write(files["wav"], self._sound(clip), self.args.force)
-            if "png" in files:
-                from musediff.render.pianoroll import save_png
+            for kind, path in files.items():
+                if not (self.args.resume and path.exists()):
+                    fill(path, self._maker(kind, result, i, clip, before), self.args.force)
+        return described(paths, self.args, result.seed)
 
-                save_png(clip, files["png"], before=before)
-            described.append({kind: str(path) for kind, path in files.items()} | {"seed": result.seed, "variant": i})
-        return described
+    def _maker(self, kind: str, result: Result, index: int, clip: Clip, before: Clip | None) -> Callable[[Path], object]:
+        """What writes a file of this kind."""
+        if kind == "midi":
+            return lambda part: part.write_bytes(result.midi(index))
+        if kind == "wav":
+            assert self._sound is not None
+            sound = self._sound(clip)
+            return lambda part: part.write_bytes(sound)
+        from musediff.render.pianoroll import save_png
+
+        return lambda part: save_png(clip, part, before=before)
+
+
+def described(paths: Sequence[Path], args: argparse.Namespace, seed: int | None) -> list[dict[str, Any]]:
+    """The files of each clip of a batch, and how to make it again."""
+    return [{kind: str(path) for kind, path in beside(midi, args).items()} | {"seed": seed, "variant": i} for i, midi in enumerate(paths)]

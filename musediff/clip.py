@@ -44,6 +44,8 @@ KEY_NAMES = (
     "cminor", "c#minor", "dminor", "ebminor", "eminor", "fminor", "f#minor", "gminor", "g#minor", "aminor", "bbminor", "bminor",
 )  # fmt: skip
 
+SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))  # semitones above the tonic: major, natural minor
+
 # The 62 instruments of ComMU in its nine groups, each with the General MIDI program (0-based) that plays it.
 INSTRUMENT_GROUPS: tuple[dict[str, int], ...] = (
     {"acoustic_piano": 0, "electric_piano": 4, "harpsichord": 6, "keyboard": 5, "organ": 19},
@@ -145,6 +147,12 @@ class Clip:
 def mean_pitch_range(mean_pitch: float) -> str:
     """Name of the ComMU range that a mean pitch falls into."""
     return next(name for name, (first, _) in reversed(PITCH_RANGES.items()) if mean_pitch >= first)
+
+
+def scale_of(key: str) -> tuple[int, ...]:
+    """Pitch classes of one of the ``KEYS``, tonic first; a minor key has its natural seventh."""
+    index = KEY_INDEX[key]
+    return tuple((index + step) % 12 for step in SCALES[index // 12])
 
 
 def triplet_share(onsets_ticks: Iterable[int]) -> float:

@@ -19,7 +19,10 @@ MAX_VARIANTS, MAX_STEPS, MAX_GUIDANCE, MAX_TEMPERATURE = 8, 500, 5.0, 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How the engine works. ``seed`` None: a new one, told in the result. ``steps`` None: as many as the engine usually takes.
+    """How the engine works. ``seed`` None: a new one, told in the result. ``steps``, ``sampler`` None: as the engine usually does.
+
+    ``sampler``: of the muse engine, see ``engines.muse.samplers.SAMPLERS``. ``strict`` False: the muse engine's grammar stays
+    out of the steps and only mends the end, so that ``Result.raw_legal`` shows what the network does alone.
 
     Raises:
         BadRequest: a value is out of range.
@@ -31,6 +34,8 @@ class Sampling:
     guidance: float = 1.0
     temperature: float = 0.95
     density: float = 0.0
+    sampler: str | None = None
+    strict: bool = True
 
     def __post_init__(self) -> None:
         limits = (
@@ -72,6 +77,7 @@ class Result:
     settings: str
     seconds: float
     complete: bool
+    raw_legal: float | None = None  # share of the sequences that were legal before the grammar, where an engine has one
 
     def midi(self, index: int = 0) -> bytes:
         """One clip as a MIDI file."""
@@ -131,6 +137,11 @@ class Job:
             if self._stopped:
                 return
 
+    @property
+    def settings(self) -> str:
+        """The JSON that will travel inside the MIDI files."""
+        return self._settings
+
     def stop(self) -> None:
         """End the iteration after the step under way; safe from another thread."""
         self._stopped = True
@@ -148,7 +159,10 @@ class Job:
         complete = state is not None and state.step == state.total
         edited = state is not None and self._request.mode != "generate"
         notes = (*self._notes, self._changes(clips)) if edited else self._notes
-        return Result(clips, self._source, self._request.seed, self._name, notes, self._settings, self._seconds, complete)
+        raw_legal = None if state is None else self._engine.raw_legal(state)
+        if raw_legal is not None and not self._request.strict:
+            notes = (*notes, f"{raw_legal:.0%} of the sequences were legal before the grammar mended them.")
+        return Result(clips, self._source, self._request.seed, self._name, notes, self._settings, self._seconds, complete, raw_legal)
 
     def _changes(self, clips: Sequence[Clip]) -> str:
         """How many notes of the source did not come back, in a sentence."""

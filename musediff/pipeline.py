@@ -3,9 +3,10 @@
 Making a ``Job`` checks everything; iterating it gives progress; its result may be asked for at any time.
 """
 
+import hashlib
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from musediff import checkpoint, priors
 from musediff.clip import BAR_TICKS, TICKS_PER_CHORD, Clip, Meta, Track
-from musediff.engines.base import FIELDS, Engine, Mode, Request
+from musediff.engines.base import FIELDS, VALUES, Engine, Mode, Request
 from musediff.engines.registry import DEFAULT_ENGINE, ENGINES, WEIGHTS, Loadable, bundled
 from musediff.errors import BadRequest
 from musediff.job import Job, Result, Sampling, Upload
@@ -25,14 +26,16 @@ MAX_TRACKS = 4
 MAX_SLOTS = 10_000  # notes and bars of all variants of one job: 1.1-1.6 s a step on two cores (8 accompaniments of 64 bars)
 NOTES_PER_BAR = 16  # expected at most of a track that is still empty
 SETTINGS_PREFIX = "musediff "
+PRIORS = WEIGHTS.parent / "priors.json"
 ALL_FIELDS = frozenset(FIELDS)
 
 
 class MusePipeline:
     """Holds an engine with its weights. Jobs share nothing else, so one pipeline serves many users."""
 
-    def __init__(self, engine: Engine, name: str, known: priors.Priors) -> None:
-        self.engine, self.engine_name, self.known = engine, name, known
+    def __init__(self, engine: Engine, name: str, known: priors.Priors, weights: str = "") -> None:
+        """``weights`` tells them from others in the settings that files carry."""
+        self.engine, self.engine_name, self.known, self.weights = engine, name, known, weights
 
     @classmethod
     def load(cls, weights: Path | str | None = None, engine: str | None = None) -> "MusePipeline":
@@ -45,7 +48,8 @@ class MusePipeline:
         name = engine or (DEFAULT_ENGINE if weights is None else str(checkpoint.read_config(Path(weights))["engine"]))
         kind = _engine(name)
         folder = WEIGHTS / name if weights is None else Path(weights)
-        return cls(kind.load(folder), name, priors.load(folder / "priors.json"))
+        known = (folder / "config.json").read_bytes() + PRIORS.read_bytes()  # the weights' names are hashes
+        return cls(kind.load(folder), name, priors.load(PRIORS), _fingerprint(known))
 
     @classmethod
     def bundled(cls) -> "dict[str, MusePipeline]":
@@ -59,11 +63,15 @@ class MusePipeline:
     @classmethod
     def tiny(cls, engine: str = DEFAULT_ENGINE) -> "MusePipeline":
         """A small network with random weights: everything works, nothing is music. For tests."""
-        return cls(_engine(engine).tiny(), engine, priors.Priors())
+        return cls(_engine(engine).tiny(), engine, priors.Priors(), "tiny")
 
     @property
     def description(self) -> str:
         return f"{self.engine_name}, {self.engine.parameters / 1e6:.1f} M parameters, on the CPU"
+
+    def with_steps(self, name: str) -> str:
+        """The name, and how many steps the engine usually takes, if it takes any."""
+        return f"{name}, {self.engine.usual_steps} steps" if self.engine.usual_steps > 1 else name
 
     def open(
         self, data: bytes, name: str = "the file", tracks: Sequence[int] | None = None, first_bar: int = 0, alone: bool = True
@@ -131,18 +139,21 @@ class MusePipeline:
 
     def start_repair(
         self, clip: Clip, *, bars: frozenset[int] | None = None, tracks: tuple[int, ...] = (0,), sensitivity: float = 0.5,
-        sampling: Sampling | None = None,
+        wrong: Mapping[int, Collection[str]] | None = None, sampling: Sampling | None = None,
     ) -> Job:  # fmt: skip
         """Find wrong notes in the region and replace them; how many are wrong need not be known.
 
-        ``sensitivity`` 0-1: how readily a note is taken for wrong.
+        ``sensitivity`` 0-1: how readily a note is taken for wrong. ``wrong``: if it is known what is wrong or lost, some of
+        ``VALUES`` by the note's number in its track, from 0; then nothing is looked for and these are filled in.
 
         Raises:
-            BadRequest: bars, tracks or sensitivity are out of range.
+            BadRequest: bars, tracks, sensitivity or what is wrong are out of range.
         """
         _check_share("sensitivity", sensitivity)
         _check_region(clip, tracks, bars)
-        return self._job("repair", Meta(), _unlimited(clip, tracks), self._complete(sampling), clip, tracks, bars, strength=sensitivity)
+        told = None if wrong is None else _checked_wrong(clip, tracks, wrong)
+        sampling = self._complete(sampling)
+        return self._job("repair", Meta(), _unlimited(clip, tracks), sampling, clip, tracks, bars, strength=sensitivity, wrong=told)
 
     def generate(self, meta: Meta | None = None, sampling: Sampling | None = None, context: Clip | None = None) -> Result:
         """``start_generate``, run to the end."""
@@ -157,10 +168,10 @@ class MusePipeline:
 
     def repair(
         self, clip: Clip, *, bars: frozenset[int] | None = None, tracks: tuple[int, ...] = (0,), sensitivity: float = 0.5,
-        sampling: Sampling | None = None,
+        wrong: Mapping[int, Collection[str]] | None = None, sampling: Sampling | None = None,
     ) -> Result:  # fmt: skip
         """``start_repair``, run to the end."""
-        return self.start_repair(clip, bars=bars, tracks=tracks, sensitivity=sensitivity, sampling=sampling).run()
+        return self.start_repair(clip, bars=bars, tracks=tracks, sensitivity=sensitivity, wrong=wrong, sampling=sampling).run()
 
     def _complete(self, sampling: Sampling | None) -> Sampling:
         """With a seed and a number of steps."""
@@ -171,16 +182,25 @@ class MusePipeline:
     def _job(
         self, mode: Mode, asked: Meta, clip: Clip, sampling: Sampling, source: Clip | None, tracks: tuple[int, ...],
         bars: frozenset[int] | None = None, fields: frozenset[str] = ALL_FIELDS, strength: float = 1.0,
-        notes: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (), wrong: Mapping[int, frozenset[str]] | None = None,
     ) -> Job:  # fmt: skip
         _check_work(clip, sampling.variants)
         assert sampling.seed is not None and sampling.steps is not None
-        request = Request(mode=mode, clip=clip, tracks=tracks, bars=bars, fields=fields, strength=strength, **asdict(sampling))
+        request = Request(
+            mode=mode, clip=clip, tracks=tracks, bars=bars, fields=fields, wrong=wrong, strength=strength, **asdict(sampling)
+        )  # fmt: skip
         said: dict[str, object] = {"mode": mode, "engine": self.engine_name, "meta": to_dict(asked), "sampling": asdict(sampling)}
+        said |= {"weights": self.weights} | ({} if source is None else {"source": _fingerprint(repr(source).encode())})
         if mode != "generate":
             said |= {"strength": strength, "bars": None if bars is None else sorted(b + 1 for b in bars), "fields": sorted(fields)}
             said["tracks"] = [k + 1 for k in tracks]
+        if wrong is not None:
+            said["wrong"] = {str(note + 1): sorted(values) for note, values in sorted(wrong.items())}
         return Job(self.engine, self.engine_name, request, notes, json.dumps(said), source)
+
+
+def _fingerprint(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
 
 
 def _engine(name: str) -> Loadable:
@@ -240,6 +260,18 @@ def _unlimited(clip: Clip, tracks: tuple[int, ...]) -> Clip:
     """Without the pitch range and velocity limits of the tracks to repair: wrong notes would have set them."""
     free = (replace(t, pitch_range=None, min_velocity=None, max_velocity=None) if k in tracks else t for k, t in enumerate(clip.tracks))
     return replace(clip, tracks=tuple(free))
+
+
+def _checked_wrong(clip: Clip, tracks: tuple[int, ...], wrong: Mapping[int, Collection[str]]) -> Mapping[int, frozenset[str]]:
+    if len(tracks) != 1:
+        raise BadRequest(f"What is wrong can be told of one track at a time, {len(tracks)} are chosen.")
+    there = len(clip.tracks[tracks[0]].notes)
+    for note, values in wrong.items():
+        if not 0 <= note < there:
+            raise BadRequest(f"wrong: there is no note {note}; the track has {there}, counted from 0.")
+        if unknown := sorted(set(values) - set(VALUES)):
+            raise BadRequest(f"wrong: note {note}: {unknown[0]!r} is not known. Choose from {', '.join(VALUES)}.")
+    return {note: frozenset(values) for note, values in wrong.items()}
 
 
 def _check_share(name: str, value: float) -> None:

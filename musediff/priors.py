@@ -100,18 +100,16 @@ def _tiled(chords: Sequence[int], full: Meta) -> tuple[int, ...] | None:
 
 
 def load(path: Path) -> Priors:
-    """Read priors.json; none if there is no such file.
+    """Read priors.json.
 
     Raises:
-        BadCheckpoint: it cannot be read.
+        BadCheckpoint: it is not there or cannot be read.
     """
-    if not path.exists():
-        return Priors()
     try:
         rows = json.loads(path.read_text())
         return Priors(tuple(Meta(**(row | {"chord_progression": _unpacked(row["chord_progression"])})) for row in rows))
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BadCheckpoint(f"{path}: cannot be read ({error}). Copy the whole weights folder again.") from error
+        raise BadCheckpoint(f"{path}: cannot be read ({error}). Copy the assets folder again.") from error
 
 
 def save(path: Path, rows: Sequence[Meta]) -> None:

@@ -31,6 +31,16 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample songs, packed; for reading only."""
+    from musediff.data.build import build  # after the environment is set
+
+    path = tmp_path_factory.mktemp("data") / "sample.npz"
+    build({"pop909": ROOT / "tests" / "assets" / "sample"}, path)
+    return path
+
+
 @pytest.fixture(autouse=True)
 def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A developer's own soundfont must not change what a test hears."""

@@ -1,13 +1,17 @@
 """A perfect denoiser and a task for it, for the tests of the samplers and of the original's loops."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from musediff.engines.muse.chain import Chain, Denoise, draw_noise, each
+from musediff.engines.muse.process import q_sample
+from musediff.engines.muse.schedule import Schedule
 
-def last(loop: Iterator[tuple[int, Tensor]]) -> Tensor:
-    *_, (_, found) = loop
+
+def last(loop: Iterator[Tensor]) -> Tensor:
+    *_, found = loop
     return found
 
 
@@ -36,6 +40,13 @@ class Task:
         self.x0_BLD = self.table_VD[self.ids_BL]
         self.noised_BL = torch.ones(2, 364, dtype=torch.bool)
         self.noised_BL[:, :14] = False
+
+    def start(self, t: int, schedule: Schedule) -> Tensor:
+        """x_t of the task."""
+        return q_sample(self.x0_BLD, each(t, self.x0_BLD), schedule, draw_noise(self.x0_BLD, self.generator), self.noised_BL)
+
+    def chain(self, denoise: Denoise, schedule: Schedule, times: Sequence[int]) -> Chain:
+        return Chain(denoise, schedule, times, self.x0_BLD, self.noised_BL, self.generator)
 
     def recovered(self, x_BLD: Tensor) -> float:
         """Share of the noised tokens that the head (here: the product with the table) reads right."""

@@ -37,6 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "musediff.pipeline": REQUEST
     | {"musediff.engines", "musediff.checkpoint", "musediff.job", "musediff.priors", "musediff.meta_json"}
     | {"musediff.midi", "musediff.metrics"},
+    "musediff.ranks": {"musediff.errors"},
+    "musediff.gather": {"musediff.errors", "musediff.ranks"},
     "musediff.cli": {"musediff", "train"},
     "musediff.__main__": {"musediff.cli"},
     "demo": REQUEST | {"musediff.pipeline", "musediff.job", "musediff.render", "musediff.metrics", "musediff.meta_json"},
@@ -51,11 +53,12 @@ DOORS: dict[str, tuple[str, ...]] = {
     "midirenderer": ("musediff/render/",),
     "tinysoundfont": ("musediff/render/",),
     "sklearn": ("train/evaluate",),
-    "matplotlib": ("musediff/render/", "train/evaluate"),
+    "matplotlib": ("musediff/render/", "train/evaluate", "train/report"),
     "torch": (
         "musediff/engines/",
         "musediff/data/dataset.py",
         "musediff/checkpoint.py",
+        "musediff/gather.py",
         "musediff/pipeline.py",
         "musediff/job.py",
         "train/",

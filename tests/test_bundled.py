@@ -22,9 +22,16 @@ from musediff.pipeline import MusePipeline, Sampling
 CHORDS = tuple(chord_id(name) for name in ("Am", "F", "C", "G") * 2 for _ in range(8))
 
 
-@pytest.fixture(scope="module")
-def pipeline() -> MusePipeline:
-    return MusePipeline.load()
+# Share of chord tones that the clips of each engine have at least; the original's method reads chords less well.
+LEAST = {
+    "slots": {"accompaniment": 0.85, "bass": 0.85, "pad": 0.85, "main_melody": 0.5},
+    "muse": {"accompaniment": 0.6, "bass": 0.6, "pad": 0.6, "main_melody": 0.45},
+}
+
+
+@pytest.fixture(scope="module", params=list(LEAST))
+def pipeline(request: pytest.FixtureRequest) -> MusePipeline:
+    return MusePipeline.load(engine=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +43,17 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
     return [clip_at(store, [int(row)]) for row in np.concatenate(rows)]
 
 
-@pytest.mark.parametrize(("role", "least"), [("accompaniment", 0.85), ("bass", 0.85), ("pad", 0.85), ("main_melody", 0.5)])
-def test_clips_are_what_was_asked_for_and_follow_the_chords(pipeline: MusePipeline, role: str, least: float) -> None:
+@pytest.mark.parametrize("role", LEAST["slots"])
+def test_clips_are_what_was_asked_for_and_follow_the_chords(pipeline: MusePipeline, role: str) -> None:
     frame = Meta(bpm=80, audio_key="aminor", time_signature="4/4", num_measures=8, chord_progression=CHORDS)
     meta = replace(frame, track_role=role, min_velocity=50, max_velocity=90)
     made = pipeline.generate(meta, Sampling(variants=4, seed=1, steps=12)).clips
-    assert np.mean([chord_tone_ratio(clip.tracks[0].notes, clip) for clip in made]) > least
+    assert np.mean([chord_tone_ratio(clip.tracks[0].notes, clip) for clip in made]) > LEAST[pipeline.engine_name][role]
     for clip in made:
         assert 8 <= len(clip.tracks[0].notes) <= 300
         failed = [row.field for row in asked_vs_got(meta, clip) if row.ok is False]
-        assert set(failed) <= {"chord_progression", "audio_key", "rhythm"}
+        allowed = {"chord_progression", "audio_key", "rhythm"} | ({"pitch_range"} if pipeline.engine_name == "muse" else set())
+        assert set(failed) <= allowed
 
 
 def test_any_is_filled_with_what_belongs_together(pipeline: MusePipeline) -> None:
@@ -87,21 +95,24 @@ def test_a_clean_clip_is_hardly_touched_by_repair(pipeline: MusePipeline, real: 
 
 
 def test_strength_is_about_the_share_of_notes_that_change(pipeline: MusePipeline, real: list[Clip]) -> None:
+    off = {"slots": 0.2, "muse": 0.3}[pipeline.engine_name]  # the calibration holds on the mean; muse changes more of some songs
     shares = []
     for strength in (0.2, 0.5, 0.8):
         new = [pipeline.modify(c, strength, sampling=Sampling(seed=i, steps=8)).clips[0].tracks[0].notes for i, c in enumerate(real)]
         shares.append(np.mean([1 - len(set(n) & set(c.tracks[0].notes)) / len(c.tracks[0].notes) for n, c in zip(new, real, strict=True)]))
     assert shares == sorted(shares)
-    assert np.abs(np.array(shares) - (0.2, 0.5, 0.8)).max() < 0.2
+    assert np.abs(np.array(shares) - (0.2, 0.5, 0.8)).max() < off
 
 
-def test_what_is_shipped_is_small_and_says_how_it_was_made() -> None:
-    folder = WEIGHTS / "slots"
+@pytest.mark.parametrize(("engine", "loss", "most"), [("slots", "pitch", 3), ("muse", "nll", 1.5)])
+def test_what_is_shipped_is_small_and_says_how_it_was_made(engine: str, loss: str, most: float) -> None:
+    folder = WEIGHTS / engine
     assert all(path.stat().st_size < 10_000_000 for path in folder.iterdir())
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 31_000_000
     about = json.loads((folder / "config.json").read_text())["about"]
     assert about["step"] > 0
     assert about["recipe"]["network"]
-    assert about["valid"]["pitch"] < 3
+    assert about["valid"][loss] < most
 
 
 def test_priors_come_back_as_they_were(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from musediff.cli_clips import batches, derived_seed
 from musediff.cli_options import bars
 from musediff.clip import META_FIELDS, Clip, Note, Track
 from musediff.data.store import load
+from musediff.job import Sampling
 from musediff.midi.read import read
 from musediff.midi.write import write
 from musediff.pipeline import MusePipeline
@@ -227,9 +228,24 @@ def test_bars_count_from_one():
 
 
 def test_batches_and_seeds():
-    assert [list(batches(n)) for n in (1, 8, 9, 20)] == [[1], [8], [8, 1], [8, 8, 4]]
-    seeds = [derived_seed(seed, batch) for seed in range(20) for batch in range(1, 20)]
+    paths = [Path(str(i)) for i in range(20)]
+    made = {n: list(batches(paths[:n], Sampling(temperature=0.5), 7)) for n in (1, 8, 9, 20)}
+    assert {n: [len(batch.paths) for batch in made[n]] for n in made} == {1: [1], 8: [8], 9: [8, 1], 20: [8, 8, 4]}
+    assert [path for batch in made[20] for path in batch.paths] == paths and made[20][0].sampling.seed == 7
+    assert all(b.sampling == Sampling(temperature=0.5, variants=len(b.paths), seed=derived_seed(7, k)) for k, b in enumerate(made[20]))
+    seeds = [derived_seed(seed, batch) for seed in range(20) for batch in range(20)]
     assert len(set(seeds)) == len(seeds) and all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_no_seed_comes_twice_in_a_long_run():
+    """Not even one that torch takes for another: it looks at 32 bits."""
+    first = derived_seed(3, 12_345)
+    for seed in (3, 2**40 + 5, first, first + 2**32):
+        assert len({derived_seed(seed, batch) % 2**32 for batch in range(20_000)}) == 20_000
+    one, two = derived_seed(5, 1), derived_seed(5, 2)
+    home = 1 + (5 - one) * pow(two - one, -1, 2**31) % 2**31  # where the walk would come back to the run's own seed
+    around = [derived_seed(5, batch) for batch in (0, 1, 2, home - 1, home, home + 1)]
+    assert around[0] == 5 and len(set(around)) == 6 and (around[5] - around[3]) % 2**31 == 2 * (two - one) % 2**31
 
 
 def test_underscores_are_dashes_in_names_only():

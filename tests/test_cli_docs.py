@@ -47,7 +47,7 @@ def known(section: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
     """The options of the command that the section is about."""
     parser = build_parser()
     commands = {"dataprep": "data", "generation": "generate", "modification": "modify"}
-    if section == "train":
+    if section in ("train", "distributed"):
         with pytest.raises(SystemExit):
             train(["--help"])
         return set(re.findall(r"--([\w-]+)", capsys.readouterr().out))
@@ -60,7 +60,7 @@ def known(section: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
     return {name.removeprefix("--") for name in of_command._option_string_actions}
 
 
-@pytest.mark.parametrize("section", ["dataprep", "generation", "modification", "train", "metrics"])
+@pytest.mark.parametrize("section", ["dataprep", "generation", "modification", "train", "distributed", "metrics"])
 def test_options_named_here_exist(section, capsys):
     there = known(section, capsys)
     column = 1 if section == "metrics" else 2

@@ -11,7 +11,6 @@ from musediff.cli import build_parser
 from musediff.cli_corruption import corruption_settings, damage_of
 from musediff.cli_options import yes_or_no
 from musediff.clip import Note
-from musediff.data.build import build
 from musediff.data.choose import choose
 from musediff.data.store import VALID, load
 from musediff.errors import BadRequest
@@ -19,15 +18,7 @@ from musediff.job import Job
 from musediff.midi.read import read
 from tests.command import run
 
-SAMPLE = Path(__file__).parent / "assets" / "sample"
 TINY = ["--model", "tiny", "--steps", "2", "--seed", "1"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "sample.npz"
-    build({"pop909": SAMPLE}, path)
-    return path
 
 
 def split(data: Path, out: Path, *more: str) -> list[str]:
@@ -208,6 +199,8 @@ def test_rows_are_of_their_split_and_one_of_each_song_comes_first(data):
     different = len(np.unique(songs))
     assert len(rows) > 20 and (store.song_split[songs] == VALID).all() and len(np.unique(rows)) == len(rows)
     assert len(np.unique(songs[:different])) == different
+    of_roles = choose(store, VALID, np.random.default_rng(0), roles=(0, 3))
+    assert set(store.clip_role[of_roles]) == {0, 3} and not np.isin(np.setdiff1d(rows, of_roles), of_roles).any()
     train = choose(store, 0, np.random.default_rng(0), bars=8, corpora=("pop909",))
     assert len(train) and set(store.clip_bars[train]) == {8} and not set(train) & set(rows)
     assert len(choose(store, VALID, np.random.default_rng(0), without=("pop909",))) == 0

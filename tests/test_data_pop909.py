@@ -122,6 +122,24 @@ def test_songs_follow_the_annotations(sample: dict[str, tuple[dict, Song]]) -> N
     assert len({bar.segment for bar in sample["420"][1].bars}) == 2, "this song has inserted beats"
 
 
+def test_bar_lines_drawn_off_the_beat_go_to_the_nearest_one_with_chords() -> None:
+    about = {"bar_ticks": 1920, "chords": [(960 + 1920 * i, 2880 + 1920 * i, "C:maj") for i in range(8)]}
+    moved = {aligned: pop909._on_beat(about, aligned, 0, 20_000) for aligned in (960, 840, 1080, 720, 1200)}
+    assert moved == {960: 960, 840: 960, 1080: 960, 720: 960, 1200: 960}, "720 and 1200 are as near to a beat without chords"
+
+
+def test_a_key_that_lacks_what_sounds_is_heard_anew(sample: dict[str, tuple[dict, Song]]) -> None:
+    about, song = sample["049"]
+    item = next(item for item in pop909.items(SAMPLE) if item.name.endswith("049"))
+    wrong = {**about, "keys": [[0, (song.bars[0].key + 6) % 12, "major"]], "key_dai": []}  # a tritone off: five notes of seven are foreign
+    mended = pop909.convert(Item(item.name, item.data, json.dumps(wrong)))
+    scale = {(mended.bars[0].key + step) % 12 for step in (0, 2, 4, 5, 7, 9, 11)}
+    assert len({bar.key for bar in mended.bars}) <= 3 and mended.bars[0].key != wrong["keys"][0][1]
+    inside = [n.pitch % 12 in scale for n in mended.tracks[2].notes]
+    assert sum(inside) > 0.9 * len(inside)
+    assert [bar.key for bar in song.bars] == [pop909._key_at(about, 0)] * len(song.bars), "one that fits stays as annotated"
+
+
 def _origin(about: dict) -> int:
     """Annotation tick of the first bar line at or after the first chord."""
     first = next(start for start, _, label in about["chords"] if label != "N") - 30

@@ -23,7 +23,7 @@ from musediff.clip import META_FIELDS, Clip, Meta, Note, Track
 from musediff.errors import BadRequest, MuseError
 from musediff.midi.read import read
 from musediff.midi.write import write
-from musediff.pipeline import MusePipeline
+from musediff.pipeline import MusePipeline, bundled
 from musediff.render.audio import Synthesizer
 from tests.event_loop import in_a_loop
 
@@ -260,3 +260,9 @@ def test_app_leaves_the_address_to_spaces(on_spaces: bool, monkeypatch: pytest.M
     options = app.arguments([])
     assert (options.host, options.port) == ((None, None) if on_spaces else ("127.0.0.1", 7860))
     assert app.arguments(["--model", "tiny", "--port", "8000"]).port == 8000
+
+
+def test_an_engine_without_steps_leaves_the_slider_where_it_can_stand() -> None:
+    assert [controls.usual_steps(MusePipeline.tiny(name)) for name in ("slots", "ar")] == [16, controls.LEAST_STEPS]
+    assert list(app.load(app.arguments(["--model", "tiny"]))) == bundled()
+    assert list(app.load(app.arguments(["--model", "tiny", "--engine", "ar"]))) == ["ar"]

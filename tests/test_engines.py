@@ -18,7 +18,15 @@ from tests.slots.conftest import make_clip
 SLOW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
+EDITORS = ("muse", "slots")  # the others compose and refuse to change a clip
+
+
 @pytest.fixture(scope="module", params=sorted(ENGINES))
+def composer(request: pytest.FixtureRequest) -> MusePipeline:
+    return MusePipeline.tiny(request.param)
+
+
+@pytest.fixture(scope="module", params=EDITORS)
 def pipeline(request: pytest.FixtureRequest) -> MusePipeline:
     return MusePipeline.tiny(request.param)
 
@@ -48,10 +56,10 @@ def assert_legal(clip: Clip) -> None:
     guidance=st.sampled_from((1.0, 2.0)),
 )
 def test_any_weights_make_a_legal_clip(
-    pipeline: MusePipeline, bars: int, time_signature: str, limits: list[int], density: float, seed: int, guidance: float
+    composer: MusePipeline, bars: int, time_signature: str, limits: list[int], density: float, seed: int, guidance: float
 ) -> None:
     meta = Meta(num_measures=bars, time_signature=time_signature, min_velocity=limits[0], max_velocity=limits[1])
-    made = pipeline.generate(meta, Sampling(seed=seed, steps=3, guidance=guidance, density=density)).clips[0]
+    made = composer.generate(meta, Sampling(seed=seed, steps=3, guidance=guidance, density=density)).clips[0]
     assert (made.num_measures, made.time_signature) == (bars, time_signature)
     assert_legal(made)
     assert all(limits[0] <= note.velocity <= limits[1] for note in made.tracks[0].notes)
@@ -59,8 +67,8 @@ def test_any_weights_make_a_legal_clip(
     assert all(a.pitch != b.pitch or a.onset_ticks + a.duration_ticks <= b.onset_ticks for a, b in pairwise(by_pitch))
 
 
-def test_same_seed_same_bytes_other_seed_other_clip(pipeline: MusePipeline) -> None:
-    one, again, other = (pipeline.generate(Meta(num_measures=4), Sampling(seed=seed, variants=2, steps=4)) for seed in (5, 5, 6))
+def test_same_seed_same_bytes_other_seed_other_clip(composer: MusePipeline) -> None:
+    one, again, other = (composer.generate(Meta(num_measures=4), Sampling(seed=seed, variants=2, steps=4)) for seed in (5, 5, 6))
     assert [one.midi(i) for i in (0, 1)] == [again.midi(i) for i in (0, 1)]
     assert one.clips[0] != one.clips[1]
     assert one.clips[0] != other.clips[0]
@@ -113,9 +121,34 @@ def test_only_the_fields_that_may_change_do(pipeline: MusePipeline) -> None:
     assert {n.pitch for n in made.tracks[0].notes} != {n.pitch for n in clip.tracks[0].notes}
 
 
-def test_a_further_track_leaves_the_given_ones_alone(pipeline: MusePipeline) -> None:
+def test_told_what_is_wrong_it_changes_that_and_nothing_else(pipeline: MusePipeline) -> None:
+    clip = make_clip(6, tracks=2, per_bar=4)
+    wrong = {0: {"pitch"}, 5: {"onset", "pitch", "duration", "velocity"}, 9: {"velocity"}}
+    made = pipeline.repair(clip, wrong=wrong, sampling=Sampling(seed=3, steps=4)).clips[0]
+    before, after = clip.tracks[0].notes, made.tracks[0].notes
+    assert made.tracks[1] == clip.tracks[1]
+    assert set(before) - set(after) == {before[i] for i in wrong}
+    first = [note for note in after if (note.onset_ticks, note.duration_ticks, note.velocity) == (*before[0][::2], before[0].velocity)]
+    assert [note.pitch for note in first] != [before[0].pitch]
+    assert {n[:3] for n in after} >= {before[9][:3]}
+    nothing = pipeline.repair(clip, wrong={}, sampling=Sampling(seed=3, steps=4))
+    assert nothing.clips[0] == clip
+    outside = pipeline.repair(clip, wrong=wrong, bars=frozenset({3}), sampling=Sampling(seed=3, steps=4)).clips[0]
+    assert outside.tracks[0].notes[:10] == before[:10]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "tracks", "message"),
+    [({99: {"pitch"}}, (0,), "no note 99"), ({0: {"tone"}}, (0,), "'tone' is not known"), ({0: {"pitch"}}, (0, 1), "one track at a time")],
+)
+def test_what_is_wrong_must_be_there(slots: MusePipeline, wrong: dict[int, set[str]], tracks: tuple[int, ...], message: str) -> None:
+    with pytest.raises(BadRequest, match=message):
+        slots.start_repair(make_clip(6, tracks=2), wrong=wrong, tracks=tracks)
+
+
+def test_a_further_track_leaves_the_given_ones_alone(composer: MusePipeline) -> None:
     clip = make_clip(4, tracks=2)
-    made = pipeline.generate(Meta(track_role="bass"), Sampling(seed=1, steps=4), context=clip).clips[0]
+    made = composer.generate(Meta(track_role="bass"), Sampling(seed=1, steps=4), context=clip).clips[0]
     assert made.tracks[:2] == clip.tracks
     assert made.tracks[2].role == "bass"
     assert (made.num_measures, made.key, made.chords) == (clip.num_measures, clip.key, clip.chords)
@@ -136,11 +169,11 @@ def test_progress_is_legal_at_every_step_and_stop_keeps_what_there_is(pipeline: 
     assert len(result.clips[0].tracks[0].notes) == seen[-1]
 
 
-def test_iterating_and_running_give_the_same(pipeline: MusePipeline) -> None:
-    job = pipeline.start_generate(Meta(num_measures=2), Sampling(seed=9, steps=4))
+def test_iterating_and_running_give_the_same(composer: MusePipeline) -> None:
+    job = composer.start_generate(Meta(num_measures=2), Sampling(seed=9, steps=4))
     for _ in job:
         pass
-    assert job.result().clips == pipeline.generate(Meta(num_measures=2), Sampling(seed=9, steps=4)).clips
+    assert job.result().clips == composer.generate(Meta(num_measures=2), Sampling(seed=9, steps=4)).clips
 
 
 def test_a_track_made_anew_goes_where_it_is_asked_to(pipeline: MusePipeline) -> None:

@@ -3,32 +3,21 @@
 import json
 import math
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from musediff import checkpoint
 from musediff.chords import chord_id
 from musediff.cli import main
-from musediff.clip import Clip, Note, Track
-from musediff.data.build import build
-from musediff.engines.slots import vocab
-from musediff.engines.slots.engine import SlotsEngine
+from musediff.clip import ROLES, Clip, Note, Track
+from musediff.data import store as packed
+from musediff.data.clips import clip_at
 from musediff.midi.read import read
 from musediff.midi.write import write
 from tests.midi_bytes import off, on, one_track
 from tests.random_clips import clip_of, random_clips
-from train.evaluate_clips import read_file
-
-SAMPLE = Path(__file__).parent / "assets" / "sample"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "sample.npz"
-    build({"pop909": SAMPLE}, path)
-    return path
+from train.evaluate_clips import Choice, read_file, read_packed
 
 
 def folder_of(path: Path, clips: list[Clip], settings: str | None = None) -> Path:
@@ -109,6 +98,15 @@ def test_packed_data_is_a_set_too(data, tmp_path, capsys):
     assert other[str(data)] != sets[str(data)]
 
 
+def test_one_clip_of_each_song_of_the_roles_comes_first(data):
+    store = packed.load(data)
+    for index, role in enumerate(ROLES):
+        found = read_packed(data, Choice(packed.TRAIN, 2, (role,))).clips
+        rows = np.flatnonzero((store.song_split[store.clip_song] == packed.TRAIN) & (store.clip_role == index))
+        song_of = {clip_at(store, [row]): int(store.clip_song[row]) for row in rows.tolist()}
+        assert len(song_of) > 2 and len({song_of[clip] for clip in found}) == len(set(song_of.values())) == 2, role
+
+
 def test_figures_go_to_a_file_that_is_not_replaced(tmp_path, capsys):
     a = folder_of(tmp_path / "a", [clip_of(random_clips(3, 1)[0])])
     words = [a, "--out", tmp_path / "report.json"]
@@ -129,9 +127,15 @@ def test_figures_go_to_a_file_that_is_not_replaced(tmp_path, capsys):
         ("EMPTY", "no MIDI file"),
         ("BROKEN", "text.mid"),
         ("DATA --corpora groove", "no clip"),
+        ("DATA DATA", "given twice"),
         ("DATA --roles singer", "singer"),
         ("DATA --split dev", "dev"),
         ("DATA --data DATA", "--data goes with weights"),
+        ("DATA --report x", "--report is about weights"),
+        ("--data DATA --corpora groove", "no held-out clip"),
+        ("--data DATA --weights x --weights x", "given twice"),
+        ("--data DATA --repairs -1", "-1 is below 0"),
+        ("--plots x --weights a --weights b", "one --weights"),
         ("--data DATA --weights EMPTY", "config.json"),
         ("--data missing.npz", "missing.npz"),
         ("--plots x", "--weights"),
@@ -160,14 +164,3 @@ def test_what_modify_writes_can_be_evaluated(data, tmp_path, capsys):
         assert found["pairs"] == 3 and found["cv"] == summary[kind]["cv"]
         assert found["msim_pairs"]["product"] == pytest.approx(summary[kind]["msim_pairs"]["product"], abs=1e-3)
     assert len(list((out / "result").iterdir())) == 3 and read((out / "result" / "1.mid").read_bytes()).texts
-
-
-def test_weights_are_measured_on_held_out_songs(data, tmp_path, capsys):
-    network = SlotsEngine.tiny().network
-    checkpoint.save(tmp_path / "w", "slots", asdict(network.config), vocab.fingerprint(), network.state_dict(), {})
-    words = ["--data", data, "--weights", tmp_path / "w", "--clips", 3, "--repairs", 1, "--roles", "bass", "--steps", 1]
-    code, out, err = run([*words, "--out", tmp_path / "r.json"], capsys)
-    assert code == 0, err
-    report = json.loads((tmp_path / "r.json").read_text())
-    assert report["bass"]["clips"] == 3 and report["bass"]["generated"]["valid"] == 1 and 0 <= report["bass"]["repair"]["f1"] <= 1
-    assert "| 1NNC, product |" in out and "bass" in out

@@ -1,5 +1,6 @@
 """The pictures of a run: which there are, and that they show what is in the log and the weights."""
 
+import errno
 import json
 import math
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from musediff import checkpoint
 from musediff.cli import main
@@ -88,6 +90,17 @@ def test_without_scikit_learn_the_losses_are_drawn_and_the_rest_is_said(run_fold
     err = capsys.readouterr().err
     assert code == 2 and "pip install scikit-learn" in err and "Traceback" not in err
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["losses-by-time.png", "losses.png"]
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_picture(run_folder, tmp_path, monkeypatch):
+    def full(figure: Figure, file: Path, **_: object) -> None:
+        Path(file).write_bytes(PNG)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(BadRequest, match="No space left"):
+        draw(tmp_path / "plots", None, run_folder, force=False)
+    assert list((tmp_path / "plots").iterdir()) == []
 
 
 def test_slots_weights_have_losses_only(run_folder, tmp_path):

@@ -56,7 +56,7 @@ def test_a_long_repair_in_several_variants(muse: MusePipeline, monkeypatch: pyte
     low = MuseEngine.tiny()
     low.network.bias[vocab.PITCH + 60 : vocab.PITCH + 63] += 60.0
     pipeline = MusePipeline(low, "muse", muse.known)
-    made = pipeline.repair(crowded(24), sensitivity=0.9, sampling=Sampling(seed=seed, steps=2, variants=3)).clips
+    made = pipeline.repair(crowded(24), sensitivity=0.9, sampling=Sampling(seed=seed, steps=2, variants=6)).clips
     assert len({len(clip.tracks[0].notes) for clip in made}) > 1, "no collision: this test shows nothing"
 
 

@@ -1,7 +1,8 @@
 """The muse engine's own promises: strength is the share of tokens that are lost, windows, guidance, repair, what it refuses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ from torch import Tensor
 from musediff.clip import Clip, Meta, Note, Track
 from musediff.engines.base import Request
 from musediff.engines.muse.canvas import WINDOW_BARS, build, windows
-from musediff.engines.muse.denoiser import WindowDenoiser
+from musediff.engines.muse.chain import Chain
+from musediff.engines.muse.denoiser import Reading, WindowDenoiser
+from musediff.engines.muse.density import load, notes_per_bar
 from musediff.engines.muse.engine import MuseEngine, MuseState
 from musediff.engines.muse.process import nearest
-from musediff.errors import BadRequest
+from musediff.engines.muse.samplers import SAMPLERS
+from musediff.errors import BadCheckpoint, BadRequest
 from musediff.pipeline import MusePipeline, Sampling
 from musediff.tokens import commu
 from musediff.tokens.vocab import INSTRUMENT, KEY, META_TOKENS, ROLE, SIZE
@@ -65,12 +69,65 @@ def test_nothing_is_lost_if_the_network_knows(engine: MuseEngine, monkeypatch: p
     monkeypatch.setattr(WindowDenoiser, "_predict", lambda self, which, x, t: self.network.embed(truth[None]))
     state, (made,) = run(engine, Request(mode="modify", clip=clip, strength=0.95, steps=20))
     assert made == clip
-    assert state.raw_legal == [True]
+    assert engine.raw_legal(state) == 1.0
 
 
 def test_raw_legality_is_of_the_guess_before_it_is_mended(engine: MuseEngine) -> None:
     state, _ = run(engine, Request(mode="generate", clip=Clip(4, (Track((), role="bass"),)), variants=3, steps=8))
-    assert state.raw_legal == [False] * 3  # random weights
+    assert engine.raw_legal(state) == 0.0  # random weights
+
+
+def test_what_is_legal_without_the_grammar_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, clip = MusePipeline.tiny("muse"), grid_clip(2, bars=4)
+    assert pipeline.modify(clip, 0.5, sampling=Sampling(seed=1, steps=2)).raw_legal == 0.0
+    loose = pipeline.modify(clip, 0.5, sampling=Sampling(seed=1, steps=2, strict=False))
+    assert "0% of the sequences were legal before the grammar mended them." in loose.notes
+    assert loose.clips[0].tracks[0].notes  # mended all the same
+    truth = torch.from_numpy(commu.note_part(np.array(clip.tracks[0].notes), clip.num_measures, clip.bar_ticks).ids)
+    monkeypatch.setattr(WindowDenoiser, "_predict", lambda self, which, x, t: self.network.embed(truth[None]))
+    assert pipeline.modify(clip, 0.5, sampling=Sampling(seed=1, steps=2, strict=False)).raw_legal == 1.0
+    assert MusePipeline.tiny("slots").modify(clip, 0.5, sampling=Sampling(seed=1, steps=2, strict=False)).raw_legal is None
+
+
+def test_only_a_strict_job_is_rounded_to_legal_sequences_on_the_way(engine: MuseEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    call = WindowDenoiser.__call__
+
+    def watched(self: WindowDenoiser, x: torch.Tensor, t: int) -> torch.Tensor:
+        found = call(self, x, t)
+        seen.append(torch.equal(found, self.network.embed(self.tokens())))
+        return found
+
+    monkeypatch.setattr(WindowDenoiser, "__call__", watched)
+    request = Request(mode="generate", clip=Clip(4, (Track((), role="bass"),)), steps=8)
+    run(engine, request)
+    assert seen == [False] * 6 + [True] * 2
+    seen.clear()
+    run(engine, replace(request, strict=False))
+    assert seen == [False] * 8
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_makes_clips_and_is_what_was_asked_for(engine: MuseEngine, name: str) -> None:
+    frame = Clip(4, (Track((), role="bass"),))
+    walked: list[str] = []
+    walk = SAMPLERS[name].walk
+
+    def watched(chain: Chain, x_BLD: torch.Tensor) -> Iterator[torch.Tensor]:
+        walked.append(name)
+        return walk(chain, x_BLD)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("musediff.engines.muse.engine.SAMPLERS", {**SAMPLERS, name: replace(SAMPLERS[name], walk=watched)})
+        state, (made,) = run(engine, Request(mode="generate", clip=frame, steps=7, sampler=name))
+        assert state.step == state.total >= 7 and made.tracks[0].notes and walked == [name]
+        run(engine, Request(mode="modify", clip=made, strength=0.3, steps=3, sampler=name))
+
+
+def test_an_unknown_sampler_is_refused_by_name() -> None:
+    for engine, message in (("muse", "sampler 'euler' is not known. Choose from ddim"), ("slots", "has one way to sample")):
+        with pytest.raises(BadRequest, match=message):
+            MusePipeline.tiny(engine).start_generate(Meta(num_measures=2), Sampling(sampler="euler"))
 
 
 @pytest.mark.parametrize(("bars", "per_bar"), [(40, 4), (64, 6), (17, 3)])
@@ -129,10 +186,39 @@ def test_the_density_is_the_number_of_notes(engine: MuseEngine) -> None:
     assert size(-1.0) < size(0.0) < size(1.0)
 
 
+def test_new_notes_are_as_many_in_each_bar_as_planned(engine: MuseEngine) -> None:
+    frame = Clip(8, (Track((), role="main_melody"),))
+    for seed in range(4):
+        state, (made,) = run(engine, Request(mode="generate", clip=frame, steps=2, seed=seed))
+        ids = commu.note_part(np.array(made.tracks[0].notes), 8, made.bar_ticks)
+        (planned,) = state.redrawn
+        assert planned is not None and planned.tolist() in engine.counts["main_melody"].tolist()
+        found = np.bincount(ids.bar[ids.source >= 0], minlength=8) / 4
+        assert (found <= planned).all() and found.sum() > 0.6 * planned.sum()  # of random notes some coincide and become one
+
+
+def test_the_numbers_of_notes_fit_the_metre() -> None:
+    counts = {"main_melody": np.array([[4, 2, 0, 8]]), "bass": np.array([[1, 1, 1, 1], [3, 3, 3, 3]])}
+    draw = lambda role, density, bars, quarters, seed=0: notes_per_bar(counts, role, density, bars, quarters, np.random.default_rng(seed))  # noqa: E731
+    assert draw("main_melody", 0.0, 4, 4.0).tolist() == [4, 2, 0, 8]
+    assert draw(None, 0.0, 6, 4.0).tolist() == [4, 2, 0, 8, 4, 2]
+    halves = [draw("main_melody", 0.0, 4, 3.0, seed).tolist() for seed in range(40)]
+    assert np.mean(halves, 0).tolist() == pytest.approx([3, 1.5, 0, 6], abs=0.3)
+    sparse, dense = ([draw("bass", density, 4, 4.0, seed).sum() for seed in range(60)] for density in (-1.0, 1.0))
+    assert np.mean(sparse) < 6 < 10 < np.mean(dense)
+
+
+def test_counts_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    (tmp_path / "counts.json").write_text('{"bass": [[1, 2], [3]]}')
+    for name in ("counts.json", "nothing.json"):
+        with pytest.raises(BadCheckpoint, match=name):
+            load(tmp_path / name)
+
+
 def test_guidance_weighs_the_guess_with_labels_against_the_one_without(engine: MuseEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = Clip(4, (Track((), role="bass", instrument="tuba"),), key="cmajor", chords=(0,) * 32)
-    canvas = build(clip, np.ones(4, bool), (), np.full(4, 2))
-    denoiser = WindowDenoiser(engine.network, engine.schedule, clip, [canvas], 3.0, 100, None)
+    canvas = build(clip, np.ones(4, bool), (), np.full(4, 2), False)
+    denoiser = WindowDenoiser(engine.network, engine.schedule, clip, [canvas], Reading(guidance=3.0), 100)
     said, bare = (prefix.tolist() for prefix in denoiser.prefixes)
     assert len(bare) == META_TOKENS + 1 < len(said)
     assert {ROLE, INSTRUMENT, KEY} <= set(bare)

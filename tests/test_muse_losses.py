@@ -68,7 +68,9 @@ class Perfect(MuseNetwork):
     answer_BLD: Tensor
     seen_BLD: Tensor
 
-    def forward(self, x_BLD: Tensor, time_B: Tensor, pad_BL: Tensor | None, guess_BLD: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_BLD: Tensor, time_B: Tensor, pad_BL: Tensor | None, guess_BLD: Tensor | None = None, layout_BLC: Tensor | None = None
+    ) -> Tensor:
         self.seen_BLD, self.time_B = x_BLD, time_B
         return self.answer_BLD
 

@@ -3,22 +3,28 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from musediff.engines.muse.canvas import build
+from musediff.engines.muse.chain import Chain
+from musediff.engines.muse.denoiser import Reading, WindowDenoiser
 from musediff.engines.muse.network import MuseConfig, MuseNetwork
 from musediff.engines.muse.process import q_sample
-from musediff.engines.muse.samplers import DEFAULT_STEPS, SAMPLERS, NetworkDenoiser, ddim, start
+from musediff.engines.muse.samplers import DEFAULT_STEPS, SAMPLERS, ddim
 from musediff.engines.muse.schedule import Schedule, ScheduleConfig, visited
+from musediff.tokens.vocab import Kind
 from tests.muse_oracle import Oracle, Task, last
+from tests.slots.conftest import make_clip
 
 FULL = ScheduleConfig().build()
-NAMES = [*SAMPLERS, "ddim eta 0.5"]
+NAMES = [*(name for name, sampler in SAMPLERS.items() if not sampler.leaves_x), "ddim eta 0.5"]
 
 
-def run(name: str, *arguments: object) -> Iterator[tuple[int, Tensor]]:
-    return ddim(*arguments, eta=0.5) if name == "ddim eta 0.5" else SAMPLERS[name](*arguments)
+def run(name: str, chain: Chain, x_BLD: Tensor) -> Iterator[Tensor]:
+    return ddim(chain, x_BLD, eta=0.5) if name == "ddim eta 0.5" else SAMPLERS[name].walk(chain, x_BLD)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -27,11 +33,11 @@ def test_a_perfect_denoiser_recovers_everything_and_is_shown_the_right_noise(nam
     task = Task()
     oracle = Oracle(task.x0_BLD, task.noised_BL)
     times = visited(first, DEFAULT_STEPS)
-    x = start(task.x0_BLD, first, schedule, task.noised_BL, task.generator)
+    x = task.start(first, schedule)
     anchor = torch.where(task.noised_BL[..., None], torch.nan, task.x0_BLD)  # of noised tokens nothing may be read
-    found = list(run(name, oracle, schedule, times, x, anchor, task.noised_BL, task.generator))
-    assert [number for number, _ in found] == list(range(20))  # the default
-    x0 = found[-1][1]
+    found = list(run(name, replace(task.chain(oracle, schedule, times), anchor_BLD=anchor), x))
+    assert len(found) == 20  # the default
+    x0 = found[-1]
     assert torch.equal(x0, task.x0_BLD)
     assert task.recovered(x0) == 1
     assert [t for t, _, _ in oracle.shown] == times
@@ -55,7 +61,7 @@ def test_samplers_without_chance_keep_the_very_noise(name: str) -> None:
         assert torch.allclose(x_BLD, q_sample(task.x0_BLD, torch.full((2,), t), FULL, noise, task.noised_BL), atol=1e-4)
         return task.x0_BLD
 
-    list(run(name, oracle, FULL, visited(1999, 20), x, task.x0_BLD, task.noised_BL, task.generator))
+    list(run(name, task.chain(oracle, FULL, visited(1999, 20)), x))
     assert seen == 20
 
 
@@ -63,10 +69,9 @@ def test_samplers_without_chance_keep_the_very_noise(name: str) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 3, 7])
 def test_any_number_of_steps_ends_clean(name: str, steps: int) -> None:
     task = Task(steps)
-    x = start(task.x0_BLD, 1999, FULL, task.noised_BL, task.generator)
-    found = list(run(name, lambda x, t: task.x0_BLD, FULL, visited(1999, steps), x, task.x0_BLD, task.noised_BL, task.generator))
+    found = list(run(name, task.chain(lambda x, t: task.x0_BLD, FULL, visited(1999, steps)), task.start(1999, FULL)))
     assert len(found) == steps
-    assert torch.equal(found[-1][1], task.x0_BLD)
+    assert torch.equal(found[-1], task.x0_BLD)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,8 +84,7 @@ def test_a_denoiser_that_reads_its_input_converges(name: str) -> None:
         distance = torch.cdist(x_BLD, bar**0.5 * task.table_VD).square()
         return (-distance / (2 * (1 - bar))).softmax(-1) @ task.table_VD
 
-    x = start(task.x0_BLD, 1100, FULL, task.noised_BL, task.generator)
-    x0 = last(run(name, bayes, FULL, visited(1100, 20), x, task.x0_BLD, task.noised_BL, task.generator))
+    x0 = last(run(name, task.chain(bayes, FULL, visited(1100, 20)), task.start(1100, FULL)))
     assert task.recovered(x0) > 0.99
 
 
@@ -88,9 +92,8 @@ def test_a_denoiser_that_reads_its_input_converges(name: str) -> None:
 def test_a_seed_decides(name: str) -> None:
     def sample(seed: int) -> Tensor:
         task = Task()
-        generator = torch.Generator().manual_seed(seed)
-        x = start(task.x0_BLD, 1999, FULL, task.noised_BL, generator)
-        return last(run(name, lambda x, t: x.tanh(), FULL, visited(1999, 5), x, task.x0_BLD, task.noised_BL, generator))
+        task.generator.manual_seed(seed)
+        return last(run(name, task.chain(lambda x, t: x.tanh(), FULL, visited(1999, 5)), task.start(1999, FULL)))
 
     assert torch.equal(sample(1), sample(1))
     assert not torch.allclose(sample(1), sample(2))
@@ -98,8 +101,7 @@ def test_a_seed_decides(name: str) -> None:
 
 def test_stopping_early_asks_no_more() -> None:
     task, asked = Task(), []
-    x = start(task.x0_BLD, 1999, FULL, task.noised_BL, task.generator)
-    loop = ddim(lambda x, t: asked.append(t) or x, FULL, visited(1999, 20), x, task.x0_BLD, task.noised_BL, task.generator)
+    loop = ddim(task.chain(lambda x, t: asked.append(t) or x, FULL, visited(1999, 20)), task.start(1999, FULL))
     next(loop)
     next(loop)
     loop.close()
@@ -109,11 +111,15 @@ def test_stopping_early_asks_no_more() -> None:
 @torch.no_grad()
 def test_a_network_is_told_its_last_guess() -> None:
     torch.manual_seed(0)
-    network = MuseNetwork(replace(MuseConfig.tiny(), self_conditioning=True)).eval()
-    x = torch.randn(1, 6, 16)
-    told = NetworkDenoiser(network, FULL, None)
-    first, second = told(x, 1999), told(x, 1999)
-    assert torch.equal(second, network(x, torch.tensor([999.5]), None, first))
-    assert not torch.allclose(first, second)
-    forgets = NetworkDenoiser(network, FULL, None, remember=False)
-    assert torch.equal(forgets(x, 1999), first) and torch.equal(forgets(x, 1999), first)
+    clip = make_clip(1, bars=2)
+    canvas = build(clip, np.ones(2, bool), (Kind.PITCH,), None, True)
+    for remembers in (True, False):
+        network = MuseNetwork(replace(MuseConfig.tiny(), self_conditioning=remembers)).eval()
+        denoiser = WindowDenoiser(network, FULL, clip, [canvas], Reading(clamped=0), 20)
+        x = torch.randn(1, canvas.length, network.config.embedding)
+        prefix = network.embed(denoiser.prefixes[0])[None]
+        first, second = denoiser(x, 1999), denoiser(x, 1999)
+        alone = network(torch.cat((prefix, x), 1), torch.tensor([999.5]), None)
+        told = network(torch.cat((prefix, x), 1), torch.tensor([999.5]), None, alone if remembers else None)
+        assert torch.equal(first, alone[:, prefix.shape[1] :]) and torch.equal(second, told[:, prefix.shape[1] :])
+        assert torch.allclose(first, second) != remembers

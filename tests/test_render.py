@@ -2,6 +2,8 @@
 
 import importlib.util
 import io
+import os
+import subprocess
 import sys
 import wave
 from collections import Counter
@@ -152,6 +154,13 @@ def test_the_package_of_the_same_name_is_told(monkeypatch):
     assert any("pip uninstall fluidsynth" in why for why in Synthesizer().passed_over)
     with pytest.raises(BadSoundfont, match="hides pyfluidsynth"):
         Synthesizer("fluidsynth")
+
+
+def test_nothing_is_printed_amid_what_a_command_prints():
+    synth("fluidsynth")
+    load = "from musediff.render.fluid import library; library()"
+    done = subprocess.run([sys.executable, "-c", load], env={**os.environ, "CI": "true"}, capture_output=True, text=True, check=True)
+    assert done.stdout == "" and "libfluidsynth" in done.stderr  # pyfluidsynth tells what it found where CI is set
 
 
 def test_an_unusable_choice_is_refused(tmp_path):

@@ -73,7 +73,7 @@ def test_a_prefix_has_one_token_of_each_group_and_a_pair_for_each_change(clip: C
     meta, chords, separator = ids[:11], ids[11:-1], ids[-1]
     assert ids.max() < size and separator == vocab.EOS
     groups = (0, 1, 2, 3, 4, 5, 6, 7, 7, 8, 9)
-    own = {2: [729], 4: [735], 6: [730, 731, 732, 733, 734]}
+    own = {2: [729], 4: [735], 5: [736], 6: [730, 731, 732, 733, 734]}
     for token, group in zip(meta.tolist(), groups, strict=True):
         assert LIMITS[group] <= token < LIMITS[group + 1] or token in own.get(group, ()), (token, group)
     assert (vocab.KIND[chords[::2]] == Kind.POSITION).all() and (vocab.KIND[chords[1::2]] == Kind.CHORD).all()
@@ -87,6 +87,36 @@ def test_a_prefix_has_one_token_of_each_group_and_a_pair_for_each_change(clip: C
         sounding[start:] = [vocab.chord_of(token)] * (len(sounding) - start)
     assert bar == clip.num_measures - 1
     assert sounding == [NO_CHORD if chord == ANY_CHORD else chord for chord in clip.chords]
+
+
+@given(any_clips())
+@settings(max_examples=60, deadline=None)
+def test_the_layout_tells_where_tokens_stand_and_not_what_they_are(clip: Clip) -> None:
+    prefix, encoded = commu.prefix(clip), commu.encode(clip)
+    part = encoded.ids[encoded.noised]
+    whole = commu.layout(prefix, part)
+    bar, kind, number = whole[:, :3].T
+    assert np.array_equal(kind, vocab.KIND[encoded.ids])
+    most = commu.LAYOUT_SIZES[0] - 1
+    assert np.array_equal(bar[encoded.noised][:-1], np.minimum(encoded.bar[encoded.noised][:-1] + 1, most))
+    assert not bar[: vocab.META_TOKENS].any() and bar[-1] == bar[len(prefix) - 1] == 0
+    chords = prefix[vocab.META_TOKENS : -1]
+    if len(chords):
+        assert bar[vocab.META_TOKENS : len(prefix) - 1].max() == min(clip.num_measures, most)
+    for here in np.unique(encoded.bar[encoded.source >= 0]):
+        notes = number[(encoded.bar == here) & (encoded.source >= 0)].reshape(-1, 4)
+        assert (notes == np.minimum(np.arange(1, len(notes) + 1), commu.LAYOUT_SIZES[2] - 1)[:, None]).all()
+    other = np.where(kind[encoded.noised] == Kind.PITCH, vocab.PITCH, part)  # other values of the same kinds
+    assert np.array_equal(commu.layout(prefix, other), whole)
+    assert not whole[: len(prefix), 3:].any()
+    if len(chords):
+        starts = [int(place * clip.chords_per_bar / commu.CHORD_PLACES) for place in range(commu.CHORD_PLACES)]
+        for here, sounding in zip(bar[len(prefix) : -1].tolist(), whole[len(prefix) : -1, 3:].tolist(), strict=True):
+            if here < most:
+                there = [clip.chords[(here - 1) * clip.chords_per_bar + start] for start in starts]
+                assert sounding == [vocab.chord_token(chord) - vocab.CHORD + 1 for chord in there]
+    else:
+        assert not whole[:, 3:].any()
 
 
 def test_every_metadata_has_its_recorded_token() -> None:

@@ -86,6 +86,24 @@ def test_bars_are_swapped_whole(clip: Clip, seed: int) -> None:
     assert bars(swapped) == bars(part)
 
 
+@given(any_clips(), st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_where_bars_are_given_notes_change_places_between_bars_of_as_many(clip: Clip, seed: int) -> None:
+    part = commu.note_part(np.array(clip.tracks[0].notes, np.int64).reshape(-1, 4), clip.num_measures, clip.bar_ticks)
+    of_notes = part.source >= 0
+    swapped = damage(part.ids, of_notes, np.random.default_rng(seed), ("rr",), p=1.0)
+    assert np.array_equal(vocab.KIND[swapped], vocab.KIND[part.ids])
+    content = lambda ids: Counter(tuple(bar) for bar in np.split(ids[:-1], np.flatnonzero(ids == vocab.BAR))[1:])  # noqa: E731
+    assert content(swapped) == content(part.ids)
+
+
+def test_swapped_notes_move() -> None:
+    part = commu.encode(MANY)
+    of_notes = np.isin(vocab.KIND[part.ids], vocab.NOTE) & part.noised
+    swapped = damage(part.ids, of_notes, np.random.default_rng(1), ("rr",), p=1.0)
+    assert 10 < (swapped != part.ids).sum() < of_notes.sum()
+
+
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_each_does_what_its_name_says(name: str) -> None:
     encoded = commu.encode(MANY)

@@ -1,45 +1,42 @@
 """The trainer on the sample data: the loss falls, a run can be resumed, what it writes runs in the product."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from musediff.checkpoint import save
 from musediff.clip import PITCH_RANGES, Meta
 from musediff.data import store as packed
-from musediff.data.build import build
 from musediff.data.clips import clip_at
+from musediff.engines.ar.losses import PARTS
 from musediff.engines.clip_rows import Batches
 from musediff.engines.slots import vocab
 from musediff.engines.slots.dataset import ClipSource, collate
+from musediff.errors import BadCheckpoint
 from musediff.pipeline import MusePipeline, Sampling
-from train.recipes import muse_tiny, slots_tiny
-from train.train import Run, train
+from train.recipes import ar_tiny, muse_tiny, slots_tiny
+from train.registry import make_task
+from train.run import Run
+from train.train import train, weights_for
 
-TINY = {"slots": slots_tiny(), "muse": muse_tiny()}
+TINY = {"slots": slots_tiny(), "muse": muse_tiny(), "ar": ar_tiny()}
 FOREVER = 1e12  # minutes: the learning rate follows the steps alone
-SAMPLE = Path(__file__).parent / "assets" / "sample"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "sample.npz"
-    build({"pop909": SAMPLE}, path)
-    return path
 
 
 @pytest.fixture(autouse=True)
 def few_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.slots_task.HELD_OUT_CLIPS", 16)
+    monkeypatch.setattr("train.ar_task.HELD_OUT_CLIPS", 16)
     monkeypatch.setattr("train.muse_task.HELD_OUT_CLIPS", 64)
 
 
-@pytest.mark.parametrize(("engine", "parts", "fall"), [("slots", vocab.FIELDS, 0.5), ("muse", ("loss",), 0.5)])
+@pytest.mark.parametrize(("engine", "parts", "fall"), [("slots", vocab.FIELDS, 0.5), ("muse", ("loss",), 0.5), ("ar", PARTS, 1.0)])
 def test_a_short_run_learns_resumes_and_makes_clips(data: Path, tmp_path: Path, engine: str, parts: tuple[str, ...], fall: float) -> None:
-    recipe = replace(TINY[engine], steps=60, evaluate_every=100, minutes=5, tokens=600)
+    recipe = replace(TINY[engine], steps=60, evaluate_every=100, minutes=5, tokens=600, samples=0)
     train(replace(recipe, steps=20), data, tmp_path, "cpu")
     end = train(recipe, data, tmp_path, "cpu")
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -53,6 +50,16 @@ def test_a_short_run_learns_resumes_and_makes_clips(data: Path, tmp_path: Path, 
     assert all(note.onset_ticks + note.duration_ticks <= made.end_ticks for note in made.tracks[0].notes)
 
 
+def test_a_run_does_not_begin_with_weights_of_other_heads(data: Path, tmp_path: Path) -> None:
+    task = make_task(slots_tiny(), packed.load(data), "cpu")
+    network = task.network()
+    save(tmp_path, "slots", {**asdict(network.config), "heads": 4, "dropout": 0.5}, task.fingerprint, network.state_dict(), {})
+    with pytest.raises(BadCheckpoint, match="heads 4, this one has 2"):
+        weights_for(slots_tiny(), task, tmp_path)
+    save(tmp_path, "slots", {**asdict(network.config), "dropout": 0.5}, task.fingerprint, network.state_dict(), {})
+    assert weights_for(slots_tiny(), task, tmp_path).keys() == network.state_dict().keys()
+
+
 class Interrupted(Exception):
     """In place of whatever ends a run."""
 
@@ -60,8 +67,8 @@ class Interrupted(Exception):
 def interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     save = Run.save
 
-    def once(run: Run, valid: dict[str, float]) -> None:
-        save(run, valid)
+    def once(run: Run) -> None:
+        save(run)
         if run.step == at:
             raise Interrupted
 
@@ -70,33 +77,21 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
 
 @pytest.mark.parametrize("engine", TINY)
 def test_an_interrupted_run_ends_the_same_to_the_bit(data: Path, tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = replace(TINY[engine], steps=12, evaluate_every=5, minutes=FOREVER, tokens=400)
+    recipe = replace(TINY[engine], steps=12, evaluate_every=5, minutes=FOREVER, tokens=400, samples=0)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(recipe, data, whole, "cpu")
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         interrupt(patch, 5)
         train(recipe, data, parts, "cpu")
     train(recipe, data, parts, "cpu")
-    ends = [torch.load(folder / "state.pt", weights_only=True) for folder in (whole, parts)]
-    assert ends[0]["step"] == ends[1]["step"] == 12
-    for name in ("network", "ema"):
-        assert all(torch.equal(ends[0][name][key], ends[1][name][key]) for key in ends[0][name]), name
+    ends = [torch.load(folder / "state-000012.pt", weights_only=True) for folder in (whole, parts)]
+    for one, other in ((end["network"], *end["emas"].values()) for end in ends):
+        assert all(torch.equal(one[key], ends[0]["network"][key]) for key in one)
+        assert all(torch.equal(other[key], ends[0]["emas"][0.97][key]) for key in other)
+    assert ends[0]["best"] == ends[1]["best"] and ends[0]["best"]["step"] in (5, 10, 12)
     learned = [end["task"].get("steps", {}) for end in ends]  # muse: the losses of the steps so far
     assert all(torch.equal(learned[0][key], learned[1][key]) and learned[0][key].any() for key in learned[0])
     assert bool(learned[0]) == (engine == "muse")
-
-
-def test_a_state_of_an_older_version_goes_on(data: Path, tmp_path: Path) -> None:
-    """Its network, optimisers and step; clips are drawn anew."""
-    recipe = replace(TINY["slots"], steps=4, evaluate_every=100, minutes=FOREVER, tokens=300)
-    train(recipe, data, tmp_path, "cpu")
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
-    old = {name: state[name] for name in ("network", "ema", "optimisers", "step", "seconds")}
-    torch.save(old, tmp_path / "state.pt")
-    train(replace(recipe, steps=6), data, tmp_path, "cpu")
-    new = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert new["step"] == 6
-    assert max(int(entry["step"]) for entry in new["optimisers"][0]["state"].values()) == 6
 
 
 def test_batches_carry_the_labels_of_their_notes(data: Path) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from musediff.data import store as packed
-from musediff.data.build import build
 from musediff.engines.muse.dataset import Spoiling
 from musediff.errors import BadRequest
 from musediff.tokens import vocab
@@ -14,14 +13,10 @@ from train.choose import choose
 from train.muse_task import MuseTask
 from train.recipes import MuseRecipe
 
-SAMPLE = Path(__file__).parent / "assets" / "sample"
-
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> packed.Store:
-    path = tmp_path_factory.mktemp("data") / "sample.npz"
-    build({"pop909": SAMPLE}, path)
-    return packed.load(path)
+def store(data: Path) -> packed.Store:
+    return packed.load(data)
 
 
 def shown(store: packed.Store, **flags: str) -> tuple[int, int, int]:

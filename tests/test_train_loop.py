@@ -2,8 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import ModuleType
@@ -11,64 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
-from train.recipes import SlotsRecipe, slots_tiny
-from train.train import Run, train
-
-FOREVER = 1e12
-
-
-class OneNumber(nn.Module):
-    """w; the loss w x has the gradient x."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.w = nn.Parameter(torch.ones(1))
-
-
-@dataclass
-class Counting:
-    """A ``Task`` whose batches are 1, 2, 3, …"""
-
-    batches: Iterator[int]
-    engine: str = "counting"
-    fingerprint: str = ""
-
-    @property
-    def about(self) -> Mapping[str, Any]:
-        return {}
-
-    def describe(self) -> str:
-        return "numbers"
-
-    def network(self) -> OneNumber:
-        return OneNumber()
-
-    def batch(self, *_: object) -> int:
-        return next(self.batches)
-
-    def objectives(self, step: int) -> tuple[Any, ...]:
-        return (lambda network, x, _: (network.w * x, {"x": float(x)}),)
-
-    def evaluate(self, network: OneNumber) -> dict[str, float]:
-        return {"w": float(network.w.detach())}
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        assert not state
-
-
-RECIPE = replace(slots_tiny(), minutes=FOREVER, steps=4, log_every=1, evaluate_every=100)
-
-
-def run(recipe: SlotsRecipe, out: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    monkeypatch.setattr("train.train.make_task", lambda *_: Counting(count(1)))
-    monkeypatch.setattr("train.train.packed.load", lambda _: None)
-    train(recipe, Path("none"), out, "cpu")
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+from tests.counting_task import RECIPE, Counting, run
+from train.run import Run
 
 
 def test_passes_of_a_step_are_averaged_not_summed(tmp_path: Path, monkeypatch) -> None:
@@ -79,12 +23,14 @@ def test_passes_of_a_step_are_averaged_not_summed(tmp_path: Path, monkeypatch) -
 
 
 def test_log_evaluation_and_save_have_their_own_intervals(tmp_path: Path, monkeypatch) -> None:
-    saved: list[tuple[int, bool]] = []
-    monkeypatch.setattr(Run, "save", lambda run, valid: saved.append((run.step, bool(valid))))
-    lines = run(replace(RECIPE, steps=12, log_every=5, evaluate_every=4, save_every=3), tmp_path, monkeypatch)
+    """What is better than all before is saved too: here nothing after the first evaluation."""
+    saved: list[int] = []
+    monkeypatch.setattr(Run, "save", lambda run: saved.append(run.step))
+    monkeypatch.setattr(Counting, "evaluate", lambda *_: {"loss": 1.0})
+    lines = run(replace(RECIPE, steps=13, log_every=5, evaluate_every=4, save_every=3), tmp_path, monkeypatch)
     assert [line["step"] for line in lines if "norm" in line] == [5, 10]
-    assert [line["step"] for line in lines if "valid" in line] == [4, 8, 12]
-    assert saved == [(3, False), (6, True), (9, True), (12, True)]
+    assert [line["step"] for line in lines if "valid" in line] == [4, 8, 12, 13]
+    assert saved == [3, 4, 6, 9, 12, 13]
 
 
 @pytest.mark.parametrize(("clip", "arrives"), [(0.5, 0.5), (0.0, 7.0), (-1.0, 7.0)])
@@ -94,8 +40,16 @@ def test_the_gradient_is_cut_to_its_norm_or_left(clip: float, arrives: float, tm
     seen: list[float] = []
     (adam,) = run.opts
     adam.register_step_pre_hook(lambda *_: seen.append(float(run.network.w.grad)))
-    assert run.update() == 7.0
+    assert run.update(0.0, finite=True) == 7.0
     assert seen == [pytest.approx(arrives, rel=1e-4)]
+
+
+def test_a_run_that_goes_on_does_so_with_the_settings_that_it_is_given(tmp_path: Path, monkeypatch) -> None:
+    """What the optimiser has gathered comes from the state, how much it decays from the recipe."""
+    run(RECIPE, tmp_path, monkeypatch)
+    run(replace(RECIPE, steps=6, weight_decay=0.5), tmp_path, monkeypatch)
+    (adam,) = torch.load(tmp_path / "state-000006.pt", weights_only=True)["optimisers"]
+    assert adam["param_groups"][0]["weight_decay"] == 0.5 and int(adam["state"][0]["step"]) == 6
 
 
 class Writer:
@@ -124,8 +78,8 @@ def scalars(lines: list[dict[str, Any]]) -> list[list[Any]]:
     found = []
     for line in lines:
         found.append(["minutes", line["minutes"], line["step"]])
-        found += [[f"valid/{name}", value, line["step"]] for name, value in line.get("valid", {}).items()]
-        found += [[f"train/{name}", line[name], line["step"]] for name in line.keys() - {"step", "minutes", "valid"}]
+        found += [[f"{group}/{name}", value, line["step"]] for group in ("valid", "ema") for name, value in line.get(group, {}).items()]
+        found += [[f"train/{name}", line[name], line["step"]] for name in line.keys() - {"step", "minutes", "valid", "ema"}]
     return sorted(found)
 
 

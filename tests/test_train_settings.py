@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from musediff.cli import main as musediff
 from musediff.errors import BadRequest
 from musediff.tokens import vocab
+from train import launch
 from train.choose import check_resumed, choose
 from train.recipes import RECIPES, MuseRecipe
 from train.settings import BY_NAME, FIXED, NOT_SET, RUN_NAMES, SETTINGS, WORDS, kinds, leaves
@@ -23,7 +24,7 @@ ORIGINAL: dict[str, Any] = {
     "hidden_t_dim": 128, "hidden_dim": 128, "dropout": 0.1, "pretrained_denoiser": "", "pretrained_embedding": "",
     "freeze_embedding": False, "diffusion_steps": 2000, "schedule_sampler": "lossaware", "noise_schedule": "sqrt",
     "predict_xstart": True, "rescale_timesteps": True, "timestep_respacing": "", "batch_size": 2048, "microbatch": 0,
-    "learning_steps": 320000, "log_interval": 20, "save_interval": 2000, "eval_interval": 1000, "ema_rate": 0.99, "lr": 1e-4,
+    "learning_steps": 320000, "log_interval": 20, "save_interval": 2000, "eval_interval": 1000, "ema_rate": "0.5,0.9,0.99", "lr": 1e-4,
     "weight_decay": 0, "gradient_clipping": -1, "seed": 102, "resume_checkpoint": "", "checkpoint_path": "",
 }  # fmt: skip
 
@@ -44,7 +45,7 @@ def test_every_field_has_one_setting_and_every_name_one_meaning():
     named = [setting.field for setting in SETTINGS]
     assert sorted(named) == sorted(reached - set(NOT_SET)) and len(named) > 35
     names = [name for setting in (*SETTINGS, *WORDS) for name in (setting.name, *setting.other)]
-    assert len(names) == len(set(names)) == len(set(names) - set(FIXED) - set(RUN_NAMES))
+    assert len(names) == len(set(names)) == len(set(names) - set(FIXED) - set(RUN_NAMES) - set(launch.NAMES))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -88,6 +89,7 @@ def test_the_original_s_settings_are_taken_by_their_names(tmp_path: Path):
         0.1,
     )
     assert (recipe.evaluate_every, recipe.save_every, recipe.log_every, recipe.damaged) == (1000, 2000, 20, 0.5)
+    assert recipe.ema == (0.5, 0.9, 0.99)
     assert [note.split(": ")[1].split()[0] for note in chosen.notes] == ["dataset", "data_loader_workers", "batch_size"]
 
 
@@ -132,7 +134,8 @@ WRONG = {
     "slots-tiny --use-corruption": "--use-corruption is a setting of muse recipes",
     "muse-tiny --count-every 2": "--count-every is a setting of slots recipes",
     "muse-tiny --lr fast": "--lr is 'fast': give a number from 1e-09 to 1.",
-    "muse-tiny --ema-rate 0.5,0.9,0.99": "--ema-rate is '0.5,0.9,0.99': give a number",
+    "muse-tiny --ema-rate 0.5,1": "--ema-rate is '[0.5, 1.0]': give numbers from 0 to 0.999999, such as 0.99,0.999.",
+    "muse-tiny --ema-rate 0.5,": "--ema-rate is '0.5,': give numbers from 0",
     "muse-tiny --tied perhaps": "--tied is 'perhaps': give true or false.",
     "muse-tiny --noise-schedule square": "--noise-schedule is 'square': give one of sqrt, linear, ",
     "muse-tiny --timestep-respacing ddim1999": "timestep respacing 'ddim1999'",
@@ -141,13 +144,21 @@ WRONG = {
     "slots-tiny --heads 5": "cannot be shared by 5 heads",
     "slots-tiny --corpus-weight {": "--corpus-weight is '{': give numbers",
     "slots-tiny --corpus-weight {\"a\":-1}": "give numbers from 0 by name",
+    "slots-tiny --corpus-weight {\"pop\":1}": "there is no corpus 'pop'. Choose from pop909",
     "slots-tiny --microbatch 64": "--microbatch is 64: it counts tokens, not clips.",
     "slots-tiny --batch-size 400 --tokens 300": "--batch-size and --tokens say the same in two ways",
     "muse-tiny --use-corruption no --damaged 0.4": "contradict each other",
     "muse-tiny --predict-xstart no": "--predict-xstart 'no' is not there: the network always predicts",
     "muse-tiny --pretrained-embedding e.pt": "--pretrained-embedding 'e.pt' is not there",
     "muse-tiny --vocab-size 729": "convert-checkpoint",
-    "muse-tiny --distributed": "training is one process so far",
+    "muse-tiny --nproc_per_node 2": "--nproc-per-node goes with --distributed.",
+    "muse-tiny --distributed --nproc-per-node many": "--nproc-per-node is 'many': give N.",
+    "muse-tiny --distributed --nnodes 3:2 --rdzv-endpoint a:1": "--nnodes is '3:2': the smaller number comes first.",
+    "muse-tiny --distributed --nnodes 2": "have to be told where they meet: --rdzv-endpoint HOST:PORT, or --master-addr",
+    "muse-tiny --distributed --max-restarts -1 --data d --out o": "--max-restarts is '-1': give N.",
+    "muse-tiny --distributed --lr fast": "--lr is 'fast': give a number",
+    "muse-tiny --distributed --out o": "--data is missing",
+    "muse-tiny --nproc 2": "--nproc is no setting of training; did you mean --nproc-per-node?",
     "muse-tiny --device tpu --data d --out o": "--device 'tpu' cannot be used here. Choose from ",
     "muse-tiny --out o": "--data is missing",
     "muse-tiny --config-json nowhere.json": "cannot be read",
@@ -176,9 +187,11 @@ def test_what_is_wrong_is_said_in_one_line_before_any_work(words: str, tmp_path:
         ({"data": 3}, "settings.json: data is 3: give text."),
         ({"noise_schedule": 2}, "noise_schedule is '2': give text."),
         ({"count_every": 2}, "count_every is a setting of slots recipes, muse-tiny is none."),
+        ({"distributed": True}, "settings.json: distributed is said on the command line, with --distributed, not in a file."),
+        ({"nnodes": 1}, "settings.json: nnodes is said on the command line"),
         ({"freeze_embedding": True}, "settings.json: freeze_embedding True is not there"),
         ('{"lr": NaN}', "lr is 'nan': give a number"),
-        ("[1]", "no settings by name"),
+        ("[1]", "no JSON object"),
         ("{", "no JSON"),
     ],
 )
@@ -190,21 +203,18 @@ def test_what_is_wrong_in_the_file_is_said(settings: object, message: str, tmp_p
 
 def test_a_run_goes_on_only_with_what_its_state_fits(tmp_path: Path):
     network = {"width": 64, "dropout": 0.3, "seq_len": 640}
-    about = {"recipe": {"muon_rate": 0.02, "schedule_sampler": "lossaware", "schedule": {"steps": 2000}, "learning_rate": 1.0}}
-    config = {"format": 1, "engine": "muse", "vocabulary": "", "network": network, "shards": [], "about": about}
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "config.json").write_text(json.dumps(config))
-    check_resumed(choose("slots-tiny", None, {}).recipe, tmp_path)  # no state there
-    (tmp_path / "state.pt").touch()
-    check_resumed(choose("muse-tiny", None, {"lr": "0.1", "dropout": "0.1", "muon_rate": "0.1"}).recipe, tmp_path)
+    recipe = {"muon_rate": 0.02, "schedule_sampler": "lossaware", "schedule": {"steps": 2000}, "learning_rate": 1.0, "network": network}
+    state = {"engine": "muse", "recipe": recipe}
+    check_resumed(choose("slots-tiny", None, {}).recipe, tmp_path, {})  # no state there
+    check_resumed(choose("muse-tiny", None, {"lr": "0.1", "dropout": "0.1", "muon_rate": "0.1"}).recipe, tmp_path, state)
     for name, value in {"seq_len": "700", "width": "128", "muon_rate": "0", "schedule_sampler": "uniform", "diffusion_steps": "99"}.items():
         with pytest.raises(BadRequest, match=rf"holds a run with {name} .*, and {value}(\.0)? is asked for"):
-            check_resumed(choose("muse-tiny", None, {name: value}).recipe, tmp_path)
+            check_resumed(choose("muse-tiny", None, {name: value}).recipe, tmp_path, state)
     with pytest.raises(BadRequest, match="another kind \\(engine muse\\)"):
-        check_resumed(choose("slots-tiny", None, {}).recipe, tmp_path)
+        check_resumed(choose("slots-tiny", None, {}).recipe, tmp_path, state)
 
 
 def test_the_parser_has_every_name_and_says_what_it_is_for():
     there = {action.dest: action for action in build_parser()._actions}
-    assert {setting.name for setting in (*SETTINGS, *WORDS)} | set(FIXED) <= set(there)
+    assert {setting.name for setting in (*SETTINGS, *WORDS)} | set(FIXED) | set(launch.NAMES) <= set(there)
     assert all(there[setting.name].help and set(setting.flags) == set(there[setting.name].option_strings) for setting in SETTINGS)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from musediff.cli import guarded
 from musediff.clip import Clip, Meta, Note, Track
 from musediff.metrics.compare import vectors_of
 from musediff.metrics.similarity import one_nn_accuracy, similarity_matrix
@@ -128,4 +129,4 @@ def generating(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -9,13 +9,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from musediff import checkpoint
 from musediff.cli_corruption import corruption_settings
-from musediff.cli_options import yes_or_no
+from musediff.cli_options import read_json, yes_or_no
+from musediff.data.build import CONVERTERS
 from musediff.errors import BadRequest
 from musediff.tokens.damage import CORRUPTIONS
 from musediff.tokens.damage import check as check_damage
-from train.recipes import RECIPES, MuseRecipe, Recipe, SlotsRecipe
+from train import launch
+from train.recipes import RECIPES, ArRecipe, MuseRecipe, Recipe, SlotsRecipe
 from train.settings import BY_NAME, FIXED, LEAST_TOKENS, RUN_NAMES, SETTINGS, WORD_KINDS, Setting, build, kinds, leaves
 
 USUAL_DAMAGE = 0.5
@@ -42,7 +43,7 @@ def choose(name: str | None, config: Path | None, flags: Mapping[str, str]) -> C
     Raises:
         BadRequest: a setting is unknown, of another engine, of the wrong type or out of range, or two contradict each other.
     """
-    in_file = {} if config is None else read_config(config)
+    in_file = {} if config is None else read_json(config, "What it looks like: musediff train RECIPE --print-config")
     name = (name or str(in_file.pop("recipe", ""))).replace("_", "-")
     in_file.pop("recipe", None)
     if name not in RECIPES:
@@ -81,6 +82,9 @@ class _Layer:
             if not isinstance(value, str):
                 raise BadRequest(f"{self._where(name)} is {value!r}: give text.")
             self.run |= {RUN_NAMES[name]: value} if value else {}
+        elif name in launch.NAMES:
+            if value is not False:
+                raise BadRequest(f"{self._where(name)} is said on the command line, with --distributed, not in a file.")
         elif name not in BY_NAME:
             raise unknown(f"{self.source}{key[:60]}", name)
         else:
@@ -143,6 +147,12 @@ def read(setting: Setting, kind: type, value: Any, where: str) -> Any:
         if not (isinstance(value, dict) and all(_is_number(number) and number >= 0 for number in value.values())):
             raise BadRequest(f"""{advice} numbers from 0 by name, as JSON such as {{"pop909": 2}}.""")
         return {str(name): float(number) for name, number in value.items()}
+    if kind is tuple:
+        value = from_text(tuple, value)
+        numbers = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if not (numbers and all(_is_number(number) and setting.low <= number <= setting.high for number in numbers)):
+            raise BadRequest(f"{advice} numbers from {setting.low:.10g} to {setting.high:.10g}, such as 0.99,0.999.")
+        return tuple(dict.fromkeys(float(number) for number in numbers))
     if kind is bool or kind is str:
         if not isinstance(value, kind):
             raise BadRequest(f"{advice} {'true or false' if kind is bool else 'text'}.")
@@ -167,31 +177,16 @@ def from_text(kind: type, text: Any) -> Any:
     try:
         if kind is bool or kind is dict:
             return yes_or_no(text) if kind is bool else json.loads(text)
+        if kind is tuple:
+            return [float(part) for part in text.split(",")]
         return int(text) if text.strip().lstrip("-").isdecimal() else float(text)
     except (ValueError, RecursionError, ArgumentTypeError):
         return text
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """The settings in a JSON file.
-
-    Raises:
-        BadRequest: there is none, or something else is in it.
-    """
-    try:
-        said = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadRequest(f"--config-json {path}: cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"--config-json {path}: no JSON ({error}).") from error
-    if not isinstance(said, dict):
-        raise BadRequest(f"--config-json {path}: no settings by name. musediff train RECIPE --print-config shows what it looks like.")
-    return said
-
-
 def unknown(shown: str, name: str) -> BadRequest:
     """What to say of a setting that is not there; ``name`` is written with ``_``."""
-    near = _near(name.lower(), (*BY_NAME, *RUN_NAMES), "--" if shown.startswith("--") else "")
+    near = _near(name.lower(), (*BY_NAME, *RUN_NAMES, *launch.NAMES), "--" if shown.startswith("--") else "")
     return BadRequest(f"{shown} is no setting of training{near} All of them: musediff train RECIPE --print-config.")
 
 
@@ -208,27 +203,28 @@ def check(recipe: Recipe) -> None:
     Raises:
         BadRequest: they do not.
     """
+    if others := set(recipe.corpus_weight) - set(CONVERTERS):
+        raise BadRequest(f"--corpus-weight: there is no corpus {sorted(others)[0]!r}. Choose from {', '.join(CONVERTERS)}.")
     if isinstance(recipe, MuseRecipe):
         recipe.schedule.build()
         spoiling = recipe.spoiling
         check_damage(spoiling.names, spoiling.most, spoiling.p, spoiling.settings)
-    elif isinstance(recipe, SlotsRecipe) and recipe.network.width % (2 * recipe.network.heads):
+    elif isinstance(recipe, SlotsRecipe | ArRecipe) and recipe.network.width % (2 * recipe.network.heads):
         width, heads = recipe.network.width, recipe.network.heads
         raise BadRequest(f"A width of {width} cannot be shared by {heads} heads in pairs of numbers. Make it a multiple of {2 * heads}.")
 
 
-def check_resumed(recipe: Recipe, out: Path) -> None:
-    """A run that goes on must fit the state in its folder.
+def check_resumed(recipe: Recipe, out: Path, state: Mapping[str, Any]) -> None:
+    """A run that goes on must fit its state, if it has one.
 
     Raises:
         BadRequest: a setting that cannot change on the way differs.
     """
-    if not ((out / "state.pt").exists() and (out / "weights" / "config.json").exists()):
+    if not state:
         return
-    before = checkpoint.read_config(out / "weights")
-    if {f"network.{name}" for name in before["network"]} - set(kinds(type(recipe))):
-        raise BadRequest(f"{out} holds a run of another kind (engine {before['engine']}). Choose another --out.")
-    old = before["about"].get("recipe", {}) | {"network": before["network"]}
+    old = state["recipe"]
+    if {f"network.{name}" for name in old["network"]} - set(kinds(type(recipe))):
+        raise BadRequest(f"{out} holds a run of another kind (engine {state['engine']}). Choose another --out.")
     for field, value in leaves(recipe).items():
         part, _, name = field.rpartition(".")
         there = old.get(part, {}) if part else old

@@ -67,8 +67,10 @@ def measure(paths: Sequence[Path], choice: Choice) -> Measured:
     """Read and measure.
 
     Raises:
-        BadRequest, BadData, BadMidi: a set is missing, empty, or no file of it can be read.
+        BadRequest, BadData, BadMidi: a set is given twice, missing, empty, or no file of it can be read.
     """
+    if len(set(paths)) < len(paths):
+        raise BadRequest("The same set is given twice.")
     sets = {str(path): read_set(path, choice) for path in paths}
     (reference, first), *others = sets.items()
     figures = {reference: describe(first.clips, first.said)}
@@ -145,9 +147,8 @@ def asked_in(texts: Sequence[str]) -> Iterator[Meta]:
 def read_packed(path: Path, choice: Choice) -> ClipSet:
     """Clips of packed data, one of each song first. Their labels follow from their notes, so nothing was asked of them."""
     store = packed.load(path)
-    rows = choose(store, choice.split, np.random.default_rng(0), corpora=choice.corpora)
-    if choice.roles:
-        rows = rows[np.isin(store.clip_role[rows], [ROLES.index(role) for role in choice.roles])]
+    roles = [ROLES.index(role) for role in choice.roles]
+    rows = choose(store, choice.split, np.random.default_rng(0), roles, corpora=choice.corpora)
     if not len(rows):
         raise BadRequest(f"{path}: no clip of this split, these roles and corpora.")
     found = ClipSet()

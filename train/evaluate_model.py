@@ -1,161 +1,220 @@
-"""Weights and held-out songs -> how good the clips are that they make and repair.
+"""Models and held-out songs -> figures of one role: by model, by corpus, by seed, with those of real clips beside them.
 
-Every generated clip takes the metadata and chords of a held-out clip. Beside each figure stands the same figure of real
-clips: other songs (of the training side) in the same mix of corpora. All seeds are fixed.
+Every generated clip takes the metadata and chords of a held-out clip. The real clips beside them are of other songs (of the
+training side) in the same mix of corpora. All seeds are fixed and each clip is made by itself, so that several processes,
+which share them out, come to the same figures as one.
+
+A role's report: ``clips``, ``songs``; ``corpora``: songs of each; ``groups``: "all" or a corpus -> "real clips" or a model
+-> figure -> a value for every seed; ``told_by``: model -> what gives it away; ``strengths``: model -> share of notes changed at
+each of ``STRENGTHS``; ``steps``: model -> number of steps -> figures of the first clips; ``notes``: what an engine refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from musediff.clip import ROLES, Clip
 from musediff.data import store as packed
-from musediff.data.choose import choose
-from musediff.data.clips import clip_at
-from musediff.metrics.control import bars_exact, chord_tone_ratio, pitch_control, velocity_control
-from musediff.metrics.repair import damage, detection_f1
-from musediff.metrics.similarity import COMPONENTS, ByComponent, Vectors, msim, one_nn_accuracy, stack, vectors
+from musediff.gather import Gather
+from musediff.metrics.classifier import Told
+from musediff.metrics.copying import Index
 from musediff.pipeline import MusePipeline, Sampling
+from musediff.ranks import Ranks
+from train.evaluate_choice import Real, Sample, alike, sample
+from train.evaluate_edits import Row, changed, companion, curve, means, refilled, repaired
+from train.evaluate_sets import Figures, Measured, beside, copies, describe, inside
 
-BARS = 8
-DAMAGE = 0.4
+ALL, REAL = "all", "real clips"
+FEWEST_SONGS = 5  # of a corpus: with fewer, sets are not compared
+STEPS = (4, 8, 16, 32)
+SEED_STEP = 2**20  # from the seeds of one round to those of the next
+UNPAIRED = "other_"  # before the name of a figure: beside clips of other songs
+Models = Mapping[str, MusePipeline]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to measure. ``repairs`` clips per role are damaged and repaired."""
+    """What to measure, for every role: ``clips`` are generated in each of ``seeds`` rounds, of the first ``repairs`` damaged ones are
+    repaired and bars refilled, the first ``strengths`` are changed at ten strengths. ``step_clips`` are made with 4-32 steps, once."""
 
     clips: int = 200
     repairs: int = 60
+    strengths: int = 12
+    step_clips: int = 0
+    seeds: int = 1
     sampling: Sampling = field(default_factory=Sampling)
     corpora: tuple[str, ...] = ()
     roles: tuple[str, ...] = ROLES[:5]
 
 
-def pick(store: packed.Store, split: int, role: str, corpora: Sequence[str], rng: np.random.Generator) -> np.ndarray:
-    """Rows of 8-bar clips of a role, without drums unless they are asked for."""
-    return choose(store, split, rng, ROLES.index(role), BARS, corpora, () if corpora else ("groove",))
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one process, or all of them together, did in one round, by the number of the held-out clip."""
+
+    made: dict[int, Clip] = field(default_factory=dict)
+    edits: dict[int, list[Row]] = field(default_factory=dict)
+    by_steps: dict[int, dict[int, Clip]] = field(default_factory=dict)  # steps -> clips
 
 
-def songs_of(store: packed.Store, rows: np.ndarray) -> int:
-    return len(np.unique(store.clip_song[rows]))
+def evaluate_role(
+    models: Models, store: packed.Store, role: str, settings: Settings, index: Index | None, ranks: Ranks, gather: Gather
+) -> dict[str, Any]:
+    """The report on one role, on the first process, which alone needs the ``index`` of training songs; the others have nothing to say.
+
+    Packed data without a held-out clip of the role give an empty report.
+    """
+    rounds = [sample(store, role, settings.clips, settings.corpora, seed) for seed in range(settings.seeds)]
+    if not rounds[0].asked.clips:
+        return {}
+    shares = gather({
+        name: [work(pipeline, of.asked, settings, seed, ranks, f"{role}: {name}") for seed, of in enumerate(rounds)]
+        for name, pipeline in models.items()
+    })  # fmt: skip
+    if not ranks.first:
+        return {}
+    assert index is not None
+    done = {name: [together([share[name][seed] for share in shares]) for seed in range(settings.seeds)] for name in models}
+    return report(rounds, done, index)
 
 
-def same_mix(store: packed.Store, like: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """As many rows (one per song) as ``like`` has, from the same corpora."""
-    corpus = lambda r: store.song_corpus[store.clip_song[r]]  # noqa: E731
-    chosen = [
-        rows[: songs_of(store, rows)][corpus(rows[: songs_of(store, rows)]) == name][: int((corpus(like) == name).sum())]
-        for name in np.unique(corpus(like))
-    ]
-    return np.concatenate(chosen)
+def work(pipeline: MusePipeline, asked: Real, settings: Settings, seed: int, ranks: Ranks, label: str) -> Work:
+    """This process's share of a round."""
+    clips, songs = asked.clips, asked.songs.tolist()
+
+    def shared(number: int, what: str) -> Iterable[tuple[int, Clip]]:
+        return tqdm(ranks.share(list(enumerate(clips[:number]))), desc=f"{label}: {what}", leave=False, disable=not ranks.first or None)
+
+    def sampled(i: int, steps: int | None = settings.sampling.steps) -> Sampling:
+        return replace(settings.sampling, seed=seed * SEED_STEP + i, steps=steps)
+
+    done = Work({i: pipeline.generate(clip.meta(), sampled(i)).clips[0] for i, clip in shared(len(clips), "generate")})
+    for i, clip in shared(settings.repairs, "repair and refill"):
+        done.edits.setdefault(i, []).append(repaired(pipeline, clip, sampled(i)))
+        done.edits[i].append(refilled(pipeline, clip, companion(clips, songs, i), sampled(i)))
+    for i, clip in shared(settings.strengths, "strengths"):
+        done.edits.setdefault(i, []).append(changed(pipeline, clip, sampled(i)))
+    for steps in STEPS if seed == 0 and settings.step_clips and pipeline.engine.usual_steps > 1 else ():
+        some = shared(settings.step_clips, f"{steps} steps")
+        done.by_steps[steps] = {i: pipeline.generate(clip.meta(), sampled(i, steps)).clips[0] for i, clip in some}
+    return done
 
 
-def stacked(clips: Sequence[Clip]) -> Vectors:
-    return stack([vectors(clip.tracks[0].notes, clip) for clip in clips])
+def together(shares: Sequence[Work]) -> Work:
+    """The work of all processes."""
+    by_steps = {steps: in_order([share.by_steps[steps] for share in shares]) for steps in shares[0].by_steps}
+    return Work(in_order([share.made for share in shares]), in_order([share.edits for share in shares]), by_steps)
 
 
-def generate(pipeline: MusePipeline, clips: Sequence[Clip], sampling: Sampling, role: str) -> list[Clip]:
-    """One clip per held-out clip, with its metadata and chords."""
-    jobs = tqdm(list(enumerate(clips)), desc=f"{role}: generate", leave=False)
-    return [pipeline.generate(clip.meta(), replace(sampling, seed=i)).clips[0] for i, clip in jobs]
+def in_order(shares: Sequence[Mapping[int, Item]]) -> dict[int, Item]:
+    """What each process has, by its number from 0 on, each of which is there once."""
+    all_of_it = {i: value for share in shares for i, value in share.items()}
+    assert len(all_of_it) == sum(map(len, shares)) and set(all_of_it) == set(range(len(all_of_it)))
+    return {i: all_of_it[i] for i in range(len(all_of_it))}
 
 
-def describe(clips: Sequence[Clip], asked: Sequence[Clip]) -> dict[str, float]:
-    """Control figures of clips against the metadata of ``asked``."""
-    with_notes = [(c, a.meta()) for c, a in zip(clips, asked, strict=True) if c.tracks[0].notes]
-    chorded = [c for c, _ in with_notes if c.chords]
+def report(rounds: Sequence[Sample], done: Mapping[str, Sequence[Work]], index: Index) -> dict[str, Any]:
+    """The figures of a role, see above."""
+    found: dict[str, dict[str, list[Figures]]] = {}
+    told: dict[str, Told] = {}
+    for seed, of in enumerate(rounds):
+        for name, (groups, by) in figures_of(of, {name: works[seed] for name, works in done.items()}, index).items():
+            told |= {} if by is None or seed else {name: by}
+            for group, figures in groups.items():
+                found.setdefault(group, {}).setdefault(name, []).append(figures)
+    asked = rounds[0].asked
+    rows = {name: [row for work in works for row in all_rows(work)] for name, works in done.items()}
     return {
-        "valid": float(np.mean([bool(c.tracks[0].notes) and legal(c) for c in clips])),
-        "bars_exact": float(np.mean([bars_exact(c, a.num_measures) for c, a in zip(clips, asked, strict=True)])),
-        "velocity_inside": float(
-            np.mean([velocity_control(c.tracks[0].notes, m.min_velocity, m.max_velocity) == 1 for c, m in with_notes])
-        ),
-        "pitch_inside": float(np.mean([pitch_control(c.tracks[0].notes, m.pitch_range) for c, m in with_notes if m.pitch_range])),
-        "chord_tones": float(np.nanmean([chord_tone_ratio(c.tracks[0].notes, c) for c in chorded])),
-        "notes": float(np.mean([len(c.tracks[0].notes) for c in clips])),
+        "clips": len(asked.clips),
+        "songs": len(set(asked.songs.tolist())),
+        "corpora": {corpus: songs for of in reversed(rounds) for corpus, songs in songs_by_corpus(of.asked).items()},
+        "groups": {group: {name: by_figure(of_seeds) for name, of_seeds in columns.items()} for group, columns in found.items()},
+        "told_by": {name: [[trait, round(value, 3)] for trait, value in by.by] for name, by in told.items()},
+        "strengths": {name: line for name, of in rows.items() if (line := curve([row.model for row in of]))},
+        "steps": {name: by_steps(rounds[0], works[0]) for name, works in done.items() if works[0].by_steps},
+        "notes": sorted({f"{name}: {row.refused}" for name, of in rows.items() for row in of if row.refused}),
     }
 
 
-def legal(clip: Clip) -> bool:
-    """Every note lies inside the clip and the MIDI ranges."""
-    return all(
-        n.onset_ticks >= 0
-        and n.onset_ticks + n.duration_ticks <= clip.end_ticks
-        and n.duration_ticks > 0
-        and 0 <= n.pitch <= 127
-        and 1 <= n.velocity <= 127
-        for n in clip.tracks[0].notes
-    )
+def figures_of(of: Sample, done: Mapping[str, Work], index: Index) -> dict[str, tuple[dict[str, Figures], Told | None]]:
+    """One round: column -> figures by group, and what gives a model away. The real clips come first."""
+    asked = Measured.of(of.asked.clips, of.asked.songs, of.asked.corpora)
+    others = Measured.of(of.others.clips, of.others.songs, of.others.corpora) if of.others.clips else None
+    groups = {ALL: np.ones(len(asked.songs), bool)} | {name: asked.corpora == name for name in songs_by_corpus(of.asked)}
+    real = {group: real_figures(of.asked, asked, others, group, rows, done, index) for group, rows in groups.items()}
+    columns: dict[str, tuple[dict[str, Figures], Told | None]] = {REAL: (real, None)}
+    for name, work in done.items():
+        clips = list(work.made.values())
+        made, by = Measured.of(clips, asked.songs, asked.corpora), None
+        groups_of_model: dict[str, Figures] = {}
+        for group, rows in groups.items():
+            chosen = np.flatnonzero(rows).tolist()
+            figures = describe([clips[i] for i in chosen], [of.asked.clips[i] for i in chosen])
+            figures |= copies(index, [clips[i] for i in chosen]) | inside(made.take(rows))
+            figures |= means([row.model for i in chosen for row in work.edits.get(i, [])])
+            if comparable(asked, group, rows):
+                paired, told = beside(asked.take(rows), made.take(rows))
+                by = by or told
+                figures |= paired | unpaired(others, made.take(rows), group)
+            groups_of_model[group] = figures
+        columns[name] = groups_of_model, by
+    return columns
 
 
-def repair(pipeline: MusePipeline, clips: Sequence[Clip], role: str) -> dict[str, float]:
-    """Damage 40 % of the notes (pitch, duration, velocity), repair without telling the share; and repair the clean clip."""
-    rows = []
-    for i, clip in enumerate(tqdm(clips, desc=f"{role}: repair", leave=False)):
-        track = clip.tracks[0]
-        notes, bad = damage(track.notes, np.random.default_rng(i), DAMAGE, clip.bar_ticks)
-        broken = replace(clip, tracks=(replace(track, notes=notes),))
-        mended = pipeline.repair(broken, sampling=Sampling(seed=i)).clips[0]
-        left = set(mended.tracks[0].notes)
-        found = {k for k, note in enumerate(notes) if note not in left}
-        again = set(pipeline.repair(clip, sampling=Sampling(seed=i)).clips[0].tracks[0].notes)
-        touched = np.mean([note not in again for note in track.notes])
-        whole = vectors(track.notes, clip)
-        similarity = [msim(whole, vectors(n, clip)).product for n in (notes, mended.tracks[0].notes)]
-        rows.append((*detection_f1(found, bad), *similarity, touched))
-    names = ("precision", "recall", "f1", "msim_damaged", "msim_repaired", "clean_changed")
-    return dict(zip(names, np.mean(rows, 0).round(4).tolist(), strict=True))
+def real_figures(
+    clips: Real, asked: Measured, others: Measured | None, group: str, rows: np.ndarray, done: Mapping[str, Work], index: Index
+) -> Figures:
+    """The same figures of real clips: held-out clips as if they had been made, beside those of other songs."""
+    chosen = np.flatnonzero(rows).tolist()
+    held_out = [clips.clips[i] for i in chosen]
+    figures = describe(held_out, held_out) | copies(index, held_out) | inside(asked.take(rows))
+    for work in done.values():
+        figures |= means([row.real for i in chosen for row in work.edits.get(i, [])])
+    if comparable(asked, group, rows):
+        to_others = unpaired(others, asked.take(rows), group)
+        figures |= to_others | {name.removeprefix(UNPAIRED): value for name, value in to_others.items()}
+    return figures
 
 
-def evaluate_role(pipeline: MusePipeline, store: packed.Store, role: str, settings: Settings) -> dict[str, object]:
-    """All figures of one role."""
-    rng = np.random.default_rng(7)
-    held_out = pick(store, packed.VALID, role, settings.corpora, rng)[: settings.clips]
-    songs = min(songs_of(store, held_out), len(held_out))
-    others = same_mix(store, held_out[:songs], pick(store, packed.TRAIN, role, settings.corpora, rng))
-    real = [clip_at(store, [int(r)]) for r in held_out]
-    made = generate(pipeline, real, settings.sampling, role)
-    other = [clip_at(store, [int(r)]) for r in others]
-    asked, new, elsewhere = stacked(real[:songs]), stacked(made[:songs]), stacked(other)
-    # A clip made from the chords of a real one is its neighbour in harmony, which flatters: so also against other songs.
-    pairs = {"generated": (asked, new), "unpaired": (elsewhere, new), "real": (asked, elsewhere)}
-    nearest = {name: _components(one_nn_accuracy(a, b)) for name, (a, b) in pairs.items()}
-    report: dict[str, object] = {
-        "clips": len(made), "songs": songs, "generated": describe(made, real), "real": describe(real, real),
-        "1nnc_generated": nearest["generated"], "1nnc_unpaired": nearest["unpaired"], "1nnc_real": nearest["real"],
-    }  # fmt: skip
-    if settings.repairs:
-        report["repair"] = repair(pipeline, real[: settings.repairs], role)
-    return report
+def comparable(asked: Measured, group: str, rows: np.ndarray) -> bool:
+    """Whether there are enough clips and songs to compare sets."""
+    return int(rows.sum()) >= 2 and (group == ALL or len(np.unique(asked.songs[rows])) >= FEWEST_SONGS)
 
 
-def _components(value: ByComponent) -> dict[str, float]:
-    return {name: round(float(getattr(value, name)), 3) for name in COMPONENTS}
+def unpaired(others: Measured | None, of: Measured, group: str) -> Figures:
+    """Clips beside real ones of other songs. A clip made from the chords of a real one is its neighbour in harmony: here it is not."""
+    if others is None:
+        return {}
+    near = others if group == ALL else others.take(others.corpora == group)
+    return {UNPAIRED + name: value for name, value in beside(near, of)[0].items()} if len(near.songs) >= 2 else {}
 
 
-def table(report: dict[str, Any]) -> str:
-    """The report as a Markdown table, real clips in brackets."""
-    rows = [
-        ("clips generated, songs", lambda r: f"{r['clips']}, {r['songs']}"),
-        *((label, lambda r, n=name: f"{r['generated'][n]:.1%} ({r['real'][n]:.1%})") for name, label in _SHARES.items()),
-        ("chord tones", lambda r: f"{r['generated']['chord_tones']:.3f} ({r['real']['chord_tones']:.3f})"),
-        ("notes per clip", lambda r: f"{r['generated']['notes']:.0f} ({r['real']['notes']:.0f})"),
-        *((f"1NNC, {n}", lambda r, n=n: f"{r['1nnc_generated'][n]:.2f} ({r['1nnc_real'][n]:.2f})") for n in COMPONENTS),
-        *((f"1NNC to other songs, {n}", lambda r, n=n: f"{r['1nnc_unpaired'][n]:.2f} ({r['1nnc_real'][n]:.2f})") for n in COMPONENTS),
-        *((label, lambda r, n=name: f"{r['repair'][n]:.3f}" if "repair" in r else "") for name, label in _REPAIR.items()),
-    ]  # fmt: skip
-    lines = [["held-out songs", *report], ["---"] * (len(report) + 1), *([name, *map(show, report.values())] for name, show in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def by_steps(of: Sample, work: Work) -> dict[str, Figures]:
+    """Figures of the first clips by number of steps, and the same of real clips under their own name."""
+    number = len(next(iter(work.by_steps.values())))
+    held_out, songs, corpora = of.asked.clips[:number], of.asked.songs[:number], of.asked.corpora[:number]
+    asked, rows = Measured.of(held_out, songs, corpora), alike(corpora, of.others.corpora)
+    found = {REAL: describe(held_out, held_out)}
+    if number >= 2 and len(rows) >= 2:
+        found[REAL] |= beside(Measured.of([of.others.clips[i] for i in rows], of.others.songs[rows], of.others.corpora[rows]), asked)[0]
+    for steps, clips in work.by_steps.items():
+        made = list(clips.values())
+        found[str(steps)] = describe(made, held_out) | (beside(asked, Measured.of(made, songs, corpora))[0] if number >= 2 else {})
+    return {name: {figure: round(value, 4) for figure, value in figures.items()} for name, figures in found.items()}
 
 
-_SHARES = {
-    "valid": "legal clips", "bars_exact": "bars exact", "velocity_inside": "all velocities inside", "pitch_inside": "mean pitch inside",
-}  # fmt: skip
-_REPAIR = {
-    "f1": "wrong notes found, F1", "precision": "precision", "recall": "recall", "msim_damaged": "MSIM damaged",
-    "msim_repaired": "MSIM repaired", "clean_changed": "clean clip: share touched",
-}  # fmt: skip
+def songs_by_corpus(of: Real) -> dict[str, int]:
+    return {str(name): len(np.unique(of.songs[of.corpora == name])) for name in np.unique(of.corpora)}
+
+
+def all_rows(work: Work) -> list[Row]:
+    return [row for rows in work.edits.values() for row in rows]
+
+
+def by_figure(of_seeds: Sequence[Figures]) -> dict[str, list[float | None]]:
+    """Figure -> its value for every seed, None where it could not be said."""
+    names = dict.fromkeys(name for figures in of_seeds for name in figures)
+    return {name: [round(figures[name], 4) if name in figures else None for figures in of_seeds] for name in names}

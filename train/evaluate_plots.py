@@ -12,13 +12,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from musediff.checkpoint import read_config
-from musediff.cli_output import check_free
+from musediff.cli_output import check_free, fill
 from musediff.engines.muse.engine import MuseEngine
 from musediff.errors import BadRequest
 from musediff.tokens import vocab
 
 LOG = "metrics.jsonl"
-NOT_LOSSES = ("step", "minutes", "seconds", "samples", "tokens", "rank", "epoch")
+NOT_LOSSES = (
+    *("step", "minutes", "seconds", "samples", "tokens", "rank", "epoch"),
+    *("lr", "tokens_per_s", "waiting", "of_peak", "eta_minutes", "skipped"),
+)
+NOT_HELD_OUT = ("ema",)  # an object that is no evaluation of one model
 QUARTILE = re.compile(r"(?P<name>.+)_q(?P<quarter>[0-3])")
 QUARTERS = ("clean quarter", "second", "third", "noisiest quarter")
 PERPLEXITY = 30.0
@@ -30,7 +34,7 @@ def draw(folder: Path, weights: Path | None, run: Path | None, force: bool) -> l
     """Write every picture that can be made; returns their paths.
 
     Raises:
-        BadRequest: there is nothing to draw, a picture exists, or scikit-learn is missing.
+        BadRequest: there is nothing to draw, a picture exists or cannot be written, or scikit-learn is missing.
         BadCheckpoint: the weights cannot be read.
     """
     if weights is None and run is None:
@@ -49,11 +53,15 @@ def draw(folder: Path, weights: Path | None, run: Path | None, force: bool) -> l
     last = {"embeddings.png"} if engine == MuseEngine.name else set()
     check_free([folder / name for name in {*pictures, *last}], force)
     for name, figure in pictures.items():
-        figure.savefig(folder / name, dpi=120)
+        save(figure, folder / name, force)
     if last:
         assert weights is not None
-        embeddings(weights).savefig(folder / "embeddings.png", dpi=120)
+        save(embeddings(weights), folder / "embeddings.png", force)
     return [folder / name for name in (*pictures, *sorted(last))]
+
+
+def save(figure: Figure, path: Path, force: bool) -> None:
+    fill(path, lambda part: figure.savefig(part, format="png", dpi=120), force)
 
 
 def find_log(weights: Path | None, run: Path | None) -> Path | None:
@@ -87,7 +95,7 @@ def read_log(path: Path) -> dict[str, dict[str, Curve]]:
 def values_of(line: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
     """Figures of one line: those inside an object of their own ("valid") and those called eval_… are of held-out songs."""
     for name, value in line.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and name not in NOT_HELD_OUT:
             yield from ((inner, "held out", figure) for inner, figure in value.items() if is_figure(inner, figure))
         elif is_figure(name, value):
             yield name.removeprefix("eval_"), "held out" if name.startswith("eval_") else "training", value
@@ -137,7 +145,7 @@ def embeddings(weights: Path, rounds: int = 1000) -> Figure:
         from sklearn.manifold import TSNE
     except ImportError as error:
         raise BadRequest(NEEDS) from error
-    table_VD = MuseEngine.load(weights).table_VD.numpy()
+    table_VD = MuseEngine.load(weights).network.table_VD.numpy()
     spot_V2 = TSNE(2, perplexity=PERPLEXITY, init="pca", random_state=0, max_iter=rounds).fit_transform(table_VD)
     figure = Figure(figsize=(9, 7), layout="constrained")
     axes = figure.add_subplot()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
 
 from musediff.data.store import TRAIN, VALID, Store
 from musediff.engines.clip_rows import Batches, cut
@@ -15,8 +15,9 @@ from musediff.engines.muse.losses import Batch, Losses, losses
 from musediff.engines.muse.network import MuseNetwork
 from musediff.engines.muse.timesteps import make_sampler
 from musediff.tokens import vocab
+from train.compiled import compiling, padded
 from train.recipes import MuseRecipe
-from train.tasks import Objective
+from train.tasks import Drawn, Found, Objective
 
 HELD_OUT_CLIPS = 384
 QUARTILES = 4
@@ -36,6 +37,7 @@ class MuseTask:
     """See ``tasks.Task``."""
 
     engine = "muse"
+    partial = False
 
     def __init__(self, recipe: MuseRecipe, store: Store, device: str) -> None:
         self.recipe, self.device = recipe, device
@@ -45,6 +47,7 @@ class MuseTask:
         )
         self.batches = Batches(self.source.draw, recipe.tokens, pool=max(POOL, recipe.tokens // 10))  # twenty batches and more
         self.schedule = recipe.schedule.build()
+        self.padded = compiling(recipe.compile, device)
         self.steps = make_sampler(recipe.schedule_sampler, self.schedule.steps)
         self.fingerprint = vocab.fingerprint()
         self.about: Mapping[str, Any] = {"schedule": asdict(recipe.schedule), "readable": recipe.weights.anchor > 0}
@@ -57,20 +60,29 @@ class MuseTask:
     def network(self) -> MuseNetwork:
         return MuseNetwork(self.recipe.network)
 
-    def batch(self, rng: np.random.Generator, generator: torch.Generator) -> Noising:
-        clips = self.batches.next(rng)
-        return Noising(collate(clips, self.device), *self.steps.sample(len(clips), rng))
+    def batch(self, rng: np.random.Generator) -> Batch:
+        batch = collate(self.batches.next(rng), self.device)
+        return lengthened(batch, padded(batch.ids_BL.shape[1], self.recipe.network.seq_len)) if self.padded else batch
 
     def objectives(self, step: int) -> Sequence[Objective]:
-        return (self._denoise,)
+        return (Objective(self._noise, self._denoise),)
 
-    def _denoise(self, network: MuseNetwork, noising: Noising, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def _noise(self, batch: Batch, rng: np.random.Generator, generator: torch.Generator) -> Drawn:
+        noising = Noising(batch, *self.steps.sample(len(batch.ids_BL), rng))
+        real_BL = ~noising.batch.pad_BL
+        return Drawn(noising, (noising.batch.noised_BL & real_BL).sum()[None], real_BL.sum(1))
+
+    def _denoise(self, network: MuseNetwork, noising: Noising, generator: torch.Generator) -> Found:
         t_B = torch.from_numpy(noising.t_B)
         found = losses(network, self.schedule, noising.batch, t_B, generator, self.recipe.weights)
         parts = _parts(found)
-        self.steps.update(noising.t_B, parts["loss"])
         means = {name: float(values_B.mean()) for name, values_B in parts.items()}
-        return found.mean(torch.from_numpy(noising.weight_B)), means | self._by_quartile("loss", noising.t_B, parts["loss"])
+        named = means | self._by_quartile("loss", noising.t_B, parts["loss"])
+        total = found.mean(torch.from_numpy(noising.weight_B)) * found.tokens_B.sum()
+        return Found(total[None], named, np.stack((noising.t_B, parts["loss"]), 1))
+
+    def learn(self, told: np.ndarray) -> None:
+        self.steps.update(told[:, 0].astype(np.int64), told[:, 1])
 
     def _by_quartile(self, name: str, t_B: np.ndarray, values_B: np.ndarray) -> dict[str, float]:
         """Means over the quarters of the steps, of those quarters that have any."""
@@ -86,7 +98,7 @@ class MuseTask:
         parts, start = [], 0
         for batch in cut(clips, self.recipe.tokens):
             t_B = torch.from_numpy(t_C[start : start + len(batch)])
-            with torch.autocast(self.device, torch.bfloat16):
+            with torch.autocast(torch.device(self.device).type, torch.bfloat16):
                 parts.append(_parts(losses(network, self.schedule, collate(batch, self.device), t_B, generator, self.recipe.weights)))
             start += len(batch)
         of_clips = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -97,12 +109,24 @@ class MuseTask:
         return found | ({"nll_damaged": float(of_clips["nll"][damaged_C].mean())} if damaged_C.any() else {})
 
     def state(self) -> dict[str, Any]:
-        steps = {name: torch.from_numpy(values) for name, values in self.steps.state().items()}
-        return {"batches": self.batches.state(), "steps": steps}
+        return {"steps": {name: torch.from_numpy(values) for name, values in self.steps.state().items()}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.batches.restore(state["batches"])
         self.steps.restore({name: values.cpu().numpy() for name, values in state["steps"].items()})
+
+    def place(self) -> dict[str, Any]:
+        return {"batches": self.batches.state()}
+
+    def go_to(self, place: Mapping[str, Any]) -> None:
+        self.batches.restore(place["batches"])
+
+
+def lengthened(batch: Batch, length: int) -> Batch:
+    """The same with more padding."""
+    more = length - batch.ids_BL.shape[1]
+    ids_BL, clean_BL = (F.pad(tokens_BL, (0, more), value=vocab.PAD) for tokens_BL in (batch.ids_BL, batch.clean_BL))
+    noised_BL, pad_BL = F.pad(batch.noised_BL, (0, more)), F.pad(batch.pad_BL, (0, more), value=True)
+    return Batch(ids_BL, clean_BL, noised_BL, pad_BL, None if batch.layout_BLC is None else F.pad(batch.layout_BLC, (0, 0, 0, more)))
 
 
 def _parts(found: Losses) -> dict[str, np.ndarray]:

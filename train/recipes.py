@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from musediff.engines.ar.config import ArConfig
 from musediff.engines.muse.dataset import Spoiling
 from musediff.engines.muse.losses import LossWeights
 from musediff.engines.muse.network import MuseConfig
@@ -16,8 +17,8 @@ from musediff.tokens import vocab
 class Recipe:
     """Settings of one training run of any engine. ``steps`` or ``minutes`` ends it; the learning rate follows whichever is nearer."""
 
-    tokens: int = 5000  # of one batch, padding included
-    accumulate: int = 1  # batches of one step, whose gradients are averaged
+    tokens: int = 5000  # of one batch of each process, padding included
+    accumulate: int = 1  # batches of one step in each process; all their tokens count alike
     steps: int = 1_000_000
     minutes: float = 60.0
     learning_rate: float = 1e-3  # AdamW, for embeddings and heads
@@ -25,13 +26,17 @@ class Recipe:
     warm_up: int = 100
     last_rate: float = 0.02  # share of the learning rate that is left at the end
     weight_decay: float = 0.02
-    ema: float = 0.999
+    ema: tuple[float, ...] = (0.999,)  # shares that averages of the weights keep in each step; the best one is shipped
     clip: float = 1.0  # largest norm of the gradient; 0 or less: any
     seed: int = 1
+    compile: str = "auto"  # the blocks, for each length of the batches; auto: on CUDA alone
+    shard: bool = False  # each rank holds a part of the weights, for networks that do not fit
     corpus_weight: dict[str, float] = field(default_factory=lambda: {"pop909": 2.0, "groove": 0.3})
     evaluate_every: int = 500
     save_every: int = 0  # 0: with every evaluation
+    keep: int = 2  # last states that are kept, beside the best
     log_every: int = 50
+    samples: int = 3  # clips that every evaluation makes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,14 @@ class SlotsRecipe(Recipe):
 
     network: NetworkConfig
     count_every: int = 3  # steps between batches that train the counts
+    tracks_share: float = 0.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArRecipe(Recipe):
+    """A run of the ar engine."""
+
+    network: ArConfig
     tracks_share: float = 0.3
 
 
@@ -57,17 +70,18 @@ class MuseRecipe(Recipe):
 
 def slots_tiny() -> SlotsRecipe:
     """Two minutes on two cores: shows that everything works, makes no music."""
-    return SlotsRecipe(network=NetworkConfig.tiny(), tokens=1000, steps=200, minutes=2, evaluate_every=100, warm_up=20, ema=0.97)
+    return SlotsRecipe(network=NetworkConfig.tiny(), tokens=1000, steps=200, minutes=2, evaluate_every=100, warm_up=20, ema=(0.97,))
 
 
 def slots_small() -> SlotsRecipe:
-    """5.6 M parameters, for about two hours on two CPU cores."""
-    return SlotsRecipe(network=NetworkConfig(width=256, layers=6, heads=4), minutes=120)
+    """6.0 M parameters, for two hours or more on two CPU cores."""
+    return SlotsRecipe(network=NetworkConfig(width=256, layers=6, heads=4, neighbours=True), minutes=120)
 
 
 def slots_base() -> SlotsRecipe:
-    """13 M parameters, for a GPU."""
-    return replace(slots_small(), network=NetworkConfig(width=384, layers=7, heads=6, dropout=0.05), tokens=200_000, minutes=9)
+    """15 M parameters, for a GPU."""
+    network = NetworkConfig(width=384, layers=7, heads=6, dropout=0.05, neighbours=True)
+    return replace(slots_small(), network=network, tokens=200_000, minutes=9, ema=(0.99, 0.999, 0.9999))
 
 
 # How much of the time axis teaches. With the plain sqrt schedule and a normalised table of 128 numbers an ideal reader can tell
@@ -85,17 +99,20 @@ def muse_tiny() -> MuseRecipe:
     """As ``slots_tiny``."""
     network = MuseConfig(
         vocab.SIZE, 640, embedding=32, time_embedding=32, width=64, layers=2, heads=2, feed_forward=128,
-        dropout=0.0, layer_dropout=0.0, normalise=True,
+        dropout=0.0, layer_dropout=0.0, normalise=True, layout=True,
     )  # fmt: skip
     return MuseRecipe(
         network=network, schedule=ScheduleConfig(noise_factor=1.5), weights=LossWeights(anchor=1.0),
-        muon_rate=0.01, tokens=1000, steps=200, minutes=2, evaluate_every=100, warm_up=20, ema=0.97,
+        muon_rate=0.01, tokens=1000, steps=200, minutes=2, evaluate_every=100, warm_up=20, ema=(0.97,),
     )  # fmt: skip
 
 
 def muse_small() -> MuseRecipe:
     """5.4 M parameters, for about two hours on two CPU cores. 5 % of what would be drawn is longer than 640 tokens."""
-    network = MuseConfig(vocab.SIZE, 640, width=256, layers=6, heads=4, feed_forward=1024, dropout=0.0, layer_dropout=0.0, normalise=True)
+    network = MuseConfig(
+        vocab.SIZE, 640, width=256, layers=6, heads=4, feed_forward=1024,
+        dropout=0.0, layer_dropout=0.0, normalise=True, layout=True,
+    )  # fmt: skip
     # Muon .01 was a little ahead of .02 after 270 steps of a small network, .04 clearly behind.
     return MuseRecipe(
         network=network, schedule=ScheduleConfig(noise_factor=3.0), weights=LossWeights(anchor=1.0), muon_rate=0.01, minutes=120
@@ -106,7 +123,23 @@ def muse_base() -> MuseRecipe:
     """22 M parameters, for a GPU. 1 % of what would be drawn is longer than 1,024 tokens."""
     small = muse_small().network
     network = replace(small, seq_len=1024, width=384, layers=12, heads=6, feed_forward=1536, dropout=0.05, layer_dropout=0.05)
-    return replace(muse_small(), network=network, tokens=200_000, minutes=25)
+    return replace(muse_small(), network=network, tokens=200_000, minutes=25, ema=(0.99, 0.999, 0.9999))
+
+
+def ar_tiny() -> ArRecipe:
+    """As ``slots_tiny``."""
+    return ArRecipe(network=ArConfig.tiny(), tokens=1000, steps=200, minutes=2, evaluate_every=100, warm_up=20, ema=(0.97,))
+
+
+def ar_small() -> ArRecipe:
+    """5.6 M parameters: the baseline beside ``slots_small``, with the same clips, batches and minutes. It would overfit sooner: dropout."""
+    return ArRecipe(network=ArConfig(width=256, layers=6, heads=4, dropout=0.1), minutes=120)
+
+
+def ar_base() -> ArRecipe:
+    """14 M parameters, for a GPU, beside ``slots_base``."""
+    network = ArConfig(width=384, layers=7, heads=6, dropout=0.1)
+    return replace(ar_small(), network=network, tokens=200_000, minutes=9, ema=(0.99, 0.999, 0.9999))
 
 
 RECIPES: Mapping[str, Callable[[], Recipe]] = MappingProxyType(
@@ -117,5 +150,8 @@ RECIPES: Mapping[str, Callable[[], Recipe]] = MappingProxyType(
         "muse-tiny": muse_tiny,
         "muse-small": muse_small,
         "muse-base": muse_base,
+        "ar-tiny": ar_tiny,
+        "ar-small": ar_small,
+        "ar-base": ar_base,
     }
 )

@@ -5,12 +5,15 @@ from types import MappingProxyType
 from typing import Any
 
 from musediff.data.store import Store
+from train.ar_task import ArTask
 from train.muse_task import MuseTask
-from train.recipes import MuseRecipe, Recipe, SlotsRecipe
+from train.recipes import ArRecipe, MuseRecipe, Recipe, SlotsRecipe
 from train.slots_task import SlotsTask
 from train.tasks import Task
 
-TASKS: Mapping[type[Recipe], Callable[[Any, Store, str], Task]] = MappingProxyType({SlotsRecipe: SlotsTask, MuseRecipe: MuseTask})
+TASKS: Mapping[type[Recipe], Callable[[Any, Store, str], Task]] = MappingProxyType(
+    {SlotsRecipe: SlotsTask, MuseRecipe: MuseTask, ArRecipe: ArTask}
+)
 
 
 def make_task(recipe: Recipe, store: Store, device: str) -> Task:

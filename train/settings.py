@@ -11,6 +11,7 @@ from typing import Any, get_origin, get_type_hints
 
 from musediff.engines.muse.schedule import SCHEDULES
 from musediff.tokens import vocab
+from train.compiled import CHOICES
 from train.recipes import Recipe
 
 MOST = 10**9
@@ -35,8 +36,8 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("tokens", "tokens", "tokens of one pass, padding included", LEAST_TOKENS, MOST),
-    Setting("accumulate", "accumulate", "passes of a step; their gradients are averaged", 1, 10_000),
+    Setting("tokens", "tokens", "tokens of one pass of each process, padding included", LEAST_TOKENS, MOST),
+    Setting("accumulate", "accumulate", "passes of a step; their tokens count alike", 1, 10_000),
     Setting("learning_steps", "steps", "end after this many steps", 1, MOST, ("steps",)),
     Setting("minutes", "minutes", "end after this long", 0.001),
     Setting("lr", "learning_rate", "learning rate of AdamW", 1e-9, 1, ("learning_rate",)),
@@ -44,18 +45,24 @@ SETTINGS = (
     Setting("warm_up", "warm_up", "steps until the learning rate is reached", 1, MOST),
     Setting("last_rate", "last_rate", "share of the learning rate that is left at the end", 0, 1),
     Setting("weight_decay", "weight_decay", "of both optimisers", 0, 10),
-    Setting("ema_rate", "ema", "share that the averaged weights keep in each step; one rate", 0, 0.999999, ("ema",)),
+    Setting("ema_rate", "ema", "shares that averages of the weights keep in each step: 0.99,0.999", 0, 0.999999, ("ema",)),
     Setting("gradient_clipping", "clip", "largest norm of the gradient; 0 or less: any", -1),
     Setting("seed", "seed", "of everything that is drawn", 0, 2**32 - 1),
+    Setting("compile", "compile", "the blocks of the network; auto: on CUDA alone", choices=CHOICES),
+    Setting("shard", "shard", "each process holds a part of the weights (FSDP2), for networks that do not fit"),
     Setting("corpus_weight", "corpus_weight", "how much each corpus counts (default 1), as JSON by name"),
     Setting("eval_interval", "evaluate_every", "steps between evaluations", 1, MOST, ("evaluate_every",)),
     Setting("save_interval", "save_every", "steps between saves; 0: with every evaluation", 0, MOST, ("save_every",)),
+    Setting("keep", "keep", "last states that are kept, beside the best", 1, MOST),
     Setting("log_interval", "log_every", "steps between lines of the log", 1, MOST, ("log_every",)),
+    Setting("samples", "samples", "clips made at every evaluation, as MIDI and a picture; 0: none", 0, 1000),
     Setting("width", "network.width", "of the transformer", 8, 8192),
     Setting("layers", "network.layers", "of the transformer", 1, 100),
     Setting("heads", "network.heads", "of attention; they share the width", 1, 256),
-    Setting("dropout", "network.dropout", "slots: in the layers; muse: of the sum of embeddings", 0, 0.95),
+    Setting("dropout", "network.dropout", "slots, ar: in the layers; muse: of the sum of embeddings", 0, 0.95),
     Setting("in_note", "network.in_note", "the fields of a note are drawn one after another"),
+    Setting("neighbours", "network.neighbours", "each note is told the notes around it"),
+    Setting("distances", "network.distances", "between two notes that relative attention tells apart", 1, 4096),
     Setting("count_every", "count_every", "steps between batches that train the numbers of notes", 1, MOST),
     Setting("tracks_share", "tracks_share", "share of the clips with several tracks", 0, 1),
     Setting("seq_len", "network.seq_len", "most tokens of a clip; longer ones are left out", 64, 65_536),
@@ -84,14 +91,20 @@ SETTINGS = (
 )
 # Other words for settings above. The field says whose they are; they are never printed.
 WORDS = (
-    Setting("batch_size", "tokens", "tokens of a whole step, padding included", LEAST_TOKENS, MOST),
+    Setting("batch_size", "tokens", "tokens of a whole step of each process, padding included", LEAST_TOKENS, MOST),
     Setting("microbatch", "accumulate", "most tokens of one pass, the step being cut into as many; 0: one pass", -1, MOST),
     Setting("use_corruption", "damaged", "damage clips, or none"),
 )
 WORD_KINDS: Mapping[str, type] = {"batch_size": int, "microbatch": int, "use_corruption": bool}
 BY_NAME: Mapping[str, Setting] = {name: setting for setting in (*SETTINGS, *WORDS) for name in (setting.name, *setting.other)}
-NOT_SET = ("network.vocab_size",)  # the vocabulary decides
-RUN: Mapping[str, tuple[str, ...]] = {"data": ("data_dir",), "out": ("checkpoint_path",), "device": ()}
+NOT_SET = ("network.vocab_size", "network.layout")  # the vocabulary decides; what is trained here is always told the layout
+RUN: Mapping[str, tuple[str, ...]] = {
+    "data": ("data_dir",),
+    "out": ("checkpoint_path",),
+    "device": (),
+    "resume": ("resume_checkpoint",),
+    "init": (),
+}
 RUN_NAMES: Mapping[str, str] = {name: key for key, names in RUN.items() for name in (key, *names)}
 
 
@@ -103,7 +116,6 @@ class Fixed:
     why: str
 
 
-_ONE_PROCESS = Fixed(False, "training is one process so far. Leave it out.")
 FIXED: Mapping[str, Fixed] = {
     "dataset": Fixed(None, "it is a label only."),
     "data_loader_workers": Fixed(None, "the clips are cut in the process that trains."),
@@ -116,15 +128,6 @@ FIXED: Mapping[str, Fixed] = {
     "pretrained_denoiser": Fixed("", "training begins with random weights, or goes on where its --out stopped. Leave it out."),
     "pretrained_embedding": Fixed("", "the embeddings are trained with the rest. Leave it out."),
     "freeze_embedding": Fixed(False, "the embeddings are trained with the rest. Leave it out."),
-    "resume_checkpoint": Fixed("", "a run goes on by itself: give its folder as --out."),
-    **dict.fromkeys(
-        (
-            *("distributed", "nnodes", "nproc_per_node", "rdzv_backend", "rdzv_endpoint", "rdzv_id", "rdzv_conf", "standalone"),
-            *("max_restarts", "monitor_interval", "start_method", "role", "log_dir", "redirects", "tee", "node_rank"),
-            *("master_addr", "master_port"),
-        ),
-        _ONE_PROCESS,
-    ),
 }
 
 

@@ -14,18 +14,18 @@ def choose(
     store: Store,
     split: int,
     rng: np.random.Generator,
-    role: int | None = None,
+    roles: Sequence[int] = (),
     bars: int | None = None,
     corpora: Sequence[str] = (),
     without: Sequence[str] = (),
 ) -> np.ndarray:
-    """(n,) rows of the clip table. None and no corpora: any; ``without`` names corpora to leave out."""
+    """(n,) rows of the clip table. No roles, bars or corpora: any; ``without`` names corpora to leave out."""
     song_ok = (store.song_split == split) & ~np.isin(store.song_corpus, without)
     if corpora:
         song_ok &= np.isin(store.song_corpus, corpora)
     ok = song_ok[store.clip_song]
-    if role is not None:
-        ok &= store.clip_role == role
+    if roles:
+        ok &= np.isin(store.clip_role, roles)
     if bars is not None:
         ok &= store.clip_bars == bars
     rows = rng.permutation(np.flatnonzero(ok))

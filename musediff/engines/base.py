@@ -1,15 +1,17 @@
 """What every engine takes and gives. The pipeline, the page and the trainer know engines only through this."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
 
 from musediff.clip import Clip
+from musediff.engines.calibration import Calibration
 
 Mode = Literal["generate", "modify", "repair"]
 FIELDS = ("rhythm", "pitch", "dynamics")
+VALUES = ("onset", "pitch", "duration", "velocity")  # of one note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class Request:
     tracks: tuple[int, ...] = (0,)  # which tracks of the clip may change
     bars: frozenset[int] | None = None  # which bars may change, counted from 0
     fields: frozenset[str] = frozenset(FIELDS)  # what of a note may change
+    wrong: Mapping[int, frozenset[str]] | None = None  # in repair: which VALUES of which notes of the track; None: to be found
     strength: float = 1.0  # share of the notes that change, 0-1; in repair how readily a note is taken for wrong
     steps: int = 16
     guidance: float = 1.0  # 1 = none; classifier-free guidance weight at the end of the ramp
@@ -32,6 +35,8 @@ class Request:
     density: float = 0.0  # -1 .. 1, fewer or more notes
     variants: int = 1
     seed: int = 0
+    sampler: str | None = None  # None: the engine's usual one
+    strict: bool = True  # the grammar, where an engine has one, guides the steps; else it only mends the end
 
 
 class State(Protocol):
@@ -42,14 +47,16 @@ class State(Protocol):
 
 
 class Engine(Protocol):
-    """A diffusion engine. ``steps`` is a generator: its caller shows progress and may stop at any time.
+    """A way to make clips. ``steps`` is a generator: its caller shows progress and may stop at any time.
 
     A state goes back only to the engine that made it, so its type is the engine's own business.
     """
 
+    calibration: Calibration  # of the strength
+
     @property
     def usual_steps(self) -> int:
-        """Steps that are enough: more cost time and hardly change the clips."""
+        """Steps that are enough: more cost time and hardly change the clips. 1: the engine goes its own way, whatever the steps."""
         ...
 
     @property
@@ -70,7 +77,11 @@ class Engine(Protocol):
         ...
 
     def steps(self, state: Any) -> Iterator[State]:
-        """Denoise, one step a turn."""
+        """Do the work, one step a turn."""
+        ...
+
+    def raw_legal(self, state: Any) -> float | None:
+        """Share of the sequences drawn so far that were legal before the grammar mended them, 0-1; None: no other can be drawn."""
         ...
 
     def finish(self, state: Any) -> list[Clip]:

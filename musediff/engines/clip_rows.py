@@ -7,7 +7,8 @@ import numpy as np
 
 from musediff.chords import NO_CHORD, QUALITIES
 from musediff.clip import ROLES
-from musediff.data.store import Store
+from musediff.data.store import TRAIN, Store
+from musediff.errors import BadData
 
 RIFF_SHARE = 0.5
 LENGTH_SHARES = ((4, 0.25), (8, 0.60), (16, 0.15))  # bars, share
@@ -51,10 +52,17 @@ def transposed(chords: np.ndarray, shift: np.ndarray | int) -> np.ndarray:
 
 
 class ClipRows:
-    """Rows of one split of the clip table with the weight of each."""
+    """Rows of one split of the clip table with the weight of each.
+
+    Raises:
+        BadData: there is none.
+    """
 
     def __init__(self, store: Store, split: int, corpus_weight: Mapping[str, float]) -> None:
         self.rows = np.flatnonzero(store.song_split[store.clip_song] == split)
+        if not len(self.rows):
+            kind = "training" if split == TRAIN else "held-out"
+            raise BadData(f"The packed data have no {kind} clip. Pack more songs: the hash of its name decides which one is held out.")
         self.weight = weights(store, self.rows, corpus_weight)
 
     def keep(self, which: np.ndarray) -> float:
@@ -118,12 +126,12 @@ class Batches(Generic[T]):
         return {"before": self.before, "taken": self.taken}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state`` was asked for."""
+        """Go on where ``state`` was asked for; in batches of another size, as many of them into the pool as there are."""
         if state["before"] is not None:
             rng = np.random.default_rng()
             rng.bit_generator.state = state["before"]
             self._fill(rng)
-            self.taken = state["taken"]
+            self.taken = min(state["taken"], len(self.cuts))
 
 
 def cut(clips: list[T], tokens: int) -> list[list[T]]:

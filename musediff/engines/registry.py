@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from musediff.engines.ar.engine import ArEngine
 from musediff.engines.base import Engine
 from musediff.engines.muse.engine import MuseEngine
 from musediff.engines.slots.engine import SlotsEngine
@@ -22,7 +23,7 @@ class Loadable(Protocol):
         ...
 
 
-ENGINES: Mapping[str, Loadable] = MappingProxyType({"slots": SlotsEngine, "muse": MuseEngine})
+ENGINES: Mapping[str, Loadable] = MappingProxyType({"slots": SlotsEngine, "muse": MuseEngine, "ar": ArEngine})
 DEFAULT_ENGINE = "slots"
 WEIGHTS = Path(__file__).parents[2] / "assets" / "weights"
 

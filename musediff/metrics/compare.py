@@ -61,7 +61,8 @@ def describe(clips: Sequence[Clip], asked: Sequence[Meta]) -> Figures:
 def compare(clips: Sequence[Clip], asked: Sequence[Meta], reference: Sequence[Clip], partner: Mapping[int, int]) -> Figures:
     """Figures of a set beside a reference; ``partner``: clip -> the clip of the reference that it was made from.
 
-    1NNC is .5 by chance only for sets of one size: of the larger one as many clips are taken, evenly spread.
+    1NNC is .5 by chance only for sets of one size: of the larger one as many clips are taken, evenly spread. Of one clip each
+    it says nothing.
     """
     new, old = vectors_of(clips), vectors_of(reference)
     size = min(len(clips), len(reference))
@@ -71,7 +72,7 @@ def compare(clips: Sequence[Clip], asked: Sequence[Meta], reference: Sequence[Cl
         msim_across=mean_similarity(new, old),
         pairs=len(pairs),
         msim_pairs=mean(pairs),
-        nearest=one_nn_accuracy(_spread(old, size), _spread(new, size)),
+        nearest=one_nn_accuracy(_spread(old, size), _spread(new, size)) if size > 1 else NOTHING,
         nearest_clips=size,
     )
 

@@ -10,10 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from musediff.chords import ANY_CHORD, NO_CHORD, pitch_classes
-from musediff.clip import KEY_INDEX, PITCH_RANGES, Clip, Meta, Note, mean_pitch_range, rhythm_of
+from musediff.clip import PITCH_RANGES, Clip, Meta, Note, mean_pitch_range, rhythm_of, scale_of
 
-MAJOR_SCALE = frozenset({0, 2, 4, 5, 7, 9, 11})
-MINOR_SCALE = frozenset({0, 2, 3, 5, 7, 8, 10})  # natural minor
 IN_HARMONY_SHARE = 0.9  # from here on key and chords count as met
 
 
@@ -81,10 +79,19 @@ def velocity_control(notes: Sequence[Note], min_velocity: int | None, max_veloci
     return _share([(min_velocity or 0) <= note.velocity <= (max_velocity or 127) for note in notes])
 
 
+def harmony_misses(notes: Sequence[Note], clip: Clip) -> Count:
+    """CH as a count: notes, and those neither in the chord at their onset nor in the scale of the key (ComMU, Lee et al. 2022).
+
+    A note is counted where chord or key is known.
+    """
+    scale = frozenset(scale_of(clip.key)) if clip.key else frozenset()
+    allowed = [(note.pitch % 12, scale | pitch_classes(clip.chord_at(note.onset_ticks))) for note in notes]
+    return Count(sum(bool(tones) for _, tones in allowed), sum(bool(tones) and pitch not in tones for pitch, tones in allowed))
+
+
 def harmony_control(notes: Sequence[Note], clip: Clip) -> float:
     """CH: share of notes in the chord at their onset or in the scale of the key."""
-    scale = scale_of(clip.key) if clip.key else frozenset()
-    return _share([note.pitch % 12 in scale | pitch_classes(clip.chord_at(note.onset_ticks)) for note in notes])
+    return 1 - harmony_misses(notes, clip).share
 
 
 def chord_tone_ratio(notes: Sequence[Note], clip: Clip) -> float:
@@ -107,12 +114,6 @@ def density(notes: Sequence[Note], num_measures: int) -> float:
 def bars_exact(clip: Clip, num_measures: int) -> bool:
     """Whether the clip has that many bars and every note starts inside them."""
     return clip.num_measures == num_measures and all(0 <= n.onset_ticks < clip.end_ticks for t in clip.tracks for n in t.notes)
-
-
-def scale_of(key: str) -> frozenset[int]:
-    """Pitch classes of one of the ``KEYS``."""
-    tonic, steps = KEY_INDEX[key] % 12, MINOR_SCALE if KEY_INDEX[key] >= 12 else MAJOR_SCALE
-    return frozenset((tonic + step) % 12 for step in steps)
 
 
 def asked_vs_got(meta: Meta, clip: Clip, track: int = 0) -> tuple[Row, ...]:

@@ -1,6 +1,7 @@
-"""Two sets of clips -> how far apart their statistics are (overlapped area, Frechet distance), and how much is copied.
+"""Two sets of clips -> how far apart their statistics are: overlapped areas and Frechet distance.
 
-A clip is the sequence of its notes here. Distances are between sets of one feature each; nothing is compared note for note.
+A clip is the sequence of its notes here. Sets are compared feature by feature; nothing is compared note for note.
+Beside each figure belongs that of two sets of real clips of the same sizes: both see too little as well as too much.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +12,9 @@ from musediff.clip import TICKS_PER_QUARTER, Note
 
 Features = Mapping[str, np.ndarray]  # name -> (n,) or (n, k) float64, one row per clip
 
-_LENGTH_EDGES = np.array([0, 90, 180, 300, 420, 600, 840, 1200, 1680, np.inf])  # ticks: 16th, 8th, dotted, quarter, ... whole
+LENGTH_EDGES = np.array([0, 90, 180, 300, 420, 600, 840, 1200, 1680, np.inf])  # ticks: 16th, 8th, dotted, quarter, ... whole
 _GRID = 2048  # points of a density
-_RUN_TICKS = 20  # onsets are compared on 24ths of a quarter: 32nds and triplets are exact
-_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, hence invertible mod 2**64
+_TINY = 1e-9
 
 
 def features(clips: Sequence[Sequence[Note]]) -> dict[str, np.ndarray]:
@@ -24,10 +24,28 @@ def features(clips: Sequence[Sequence[Note]]) -> dict[str, np.ndarray]:
 
 
 def overlapped_area(real: Features, generated: Features) -> dict[str, float]:
-    """Per feature: area shared by the densities of real-to-real and real-to-generated distances. 1 = the same; >= 2 clips each."""
+    """Per feature: area that the densities of its values have in common, of columns side by side the mean. 1 = the same; >= 2 clips each.
+    Columns that are one number in all clips of both sets are left out.
+
+    Two halves of POP909 (one clip of a song, 409 against 409) have .93 on average, with a fifth of the notes moved by up to four
+    semitones .80-.85, with 40 % of them made of anything .52.
+    """
     areas = {}
     for name in real:
-        a, b = (np.atleast_2d(rows.T).T for rows in (real[name], generated[name]))
+        a, b = _columns(real[name]), _columns(generated[name])
+        shared = [_shared_area(a[:, i], b[:, i]) for i in range(a.shape[1]) if np.ptp([*a[:, i], *b[:, i]]) > _TINY]
+        areas[name] = float(np.mean(shared)) if shared else 1.0
+    return areas
+
+
+def overlapped_distances(real: Features, generated: Features) -> dict[str, float]:
+    """Per feature: area shared by the densities of real-to-real and real-to-generated distances, as mgeval does; >= 2 clips each.
+
+    Blunter than ``overlapped_area``: halves of POP909 have .97, and .97 still with a fifth of the notes moved in time.
+    """
+    areas = {}
+    for name in real:
+        a, b = _columns(real[name]), _columns(generated[name])
         within = _distances(a, a)[np.triu_indices(len(a), 1)]
         areas[name] = _shared_area(within, _distances(a, b).ravel())
     return areas
@@ -36,16 +54,18 @@ def overlapped_area(real: Features, generated: Features) -> dict[str, float]:
 def frechet_distance(real: Features, generated: Features) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^1/2) over the features side by side, z-scored by the real clips; >= 2 clips each.
 
+    Real clips are not at 0 but above it by sampling alone: two halves of POP909 (409 clips each) are at 1.0-1.1, a hundred clips at
+    about five. What no real clip has is not looked at.
     Without the two tables of steps: their 225 columns are more than a few hundred clips can fill (200 real clips against
     200 others came to 130 with them).
     """
     names = [name for name in real if not name.endswith("_steps")]
-    a, b = (np.concatenate([np.atleast_2d(rows[name].T).T for name in names], axis=1) for rows in (real, generated))
+    a, b = (np.concatenate([_columns(rows[name]) for name in names], axis=1) for rows in (real, generated))
     mean, deviation = a.mean(axis=0), a.std(axis=0)
-    varied = deviation > 1e-9  # the rest would weigh infinitely
+    varied = deviation > _TINY  # the rest would weigh infinitely
     a, b = (((rows - mean) / np.where(varied, deviation, 1))[:, varied] for rows in (a, b))
-    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    root_a = _root(np.atleast_2d(cov_a))
+    cov_a, cov_b = (np.atleast_2d(np.cov(rows, rowvar=False)) for rows in (a, b))
+    root_a = _root(cov_a)
     cross = np.sqrt(np.clip(np.linalg.eigvalsh(root_a @ cov_b @ root_a), 0, None)).sum()
     return float(((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
 
@@ -70,24 +90,14 @@ def groove_similarity(notes: Sequence[Note], num_measures: int, bar_ticks: int) 
     return float((bars[1:] == bars[:-1]).mean()) if num_measures > 1 else float("nan")
 
 
-def copy_rate(generated: Sequence[Sequence[Note]], training: Sequence[Sequence[Note]], run: int = 13) -> float:
-    """Share of clips that hold a run of ``run`` notes found in the training set, in any transposition.
-
-    Two runs are equal if they take the same steps of (time to the next note, interval); notes are in order of onset, then pitch.
-    """
-    assert run >= 2 and len(generated) > 0, (run, len(generated))
-    known = np.unique(np.concatenate([np.zeros(0, np.uint64), *(_runs(notes, run) for notes in training)]))
-    return float(np.mean([np.isin(_runs(notes, run), known).any() for notes in generated]))
-
-
 def _features_of(notes: Sequence[Note]) -> dict[str, float | np.ndarray]:
     onset, pitch, duration, _ = np.array(notes, np.int64).reshape(-1, 4).T
     classes = pitch % 12
     moments = np.unique(onset)
     transitions = np.zeros((12, 12))
     np.add.at(transitions, (classes[:-1], classes[1:]), 1)
-    lengths = np.digitize(duration, _LENGTH_EDGES[1:-1])
-    length_steps = np.zeros((len(_LENGTH_EDGES) - 1,) * 2)
+    lengths = np.digitize(duration, LENGTH_EDGES[1:-1])
+    length_steps = np.zeros((len(LENGTH_EDGES) - 1,) * 2)
     np.add.at(length_steps, (lengths[:-1], lengths[1:]), 1)
     return {
         "pitch_count": len(np.unique(pitch)),
@@ -96,10 +106,15 @@ def _features_of(notes: Sequence[Note]) -> dict[str, float | np.ndarray]:
         "pitch_shift": _mean(np.abs(np.diff(pitch))),
         "ioi": _mean(np.diff(moments)) / TICKS_PER_QUARTER,
         "pitch_classes": _histogram(classes, 12),
-        "note_lengths": _histogram(lengths, len(_LENGTH_EDGES) - 1),
+        "note_lengths": _histogram(lengths, len(LENGTH_EDGES) - 1),
         "pitch_class_steps": _normalised(transitions.ravel()),
         "note_length_steps": _normalised(length_steps.ravel()),
     }
+
+
+def _columns(rows: np.ndarray) -> np.ndarray:
+    """(n,) or (n, k) -> (n, 1) or (n, k)"""
+    return rows.reshape(len(rows), -1)
 
 
 def _mean(values: np.ndarray) -> float:
@@ -125,7 +140,7 @@ def _shared_area(a: np.ndarray, b: np.ndarray) -> float:
 
     The samples are binned finely and the bins convolved with the kernel: 125,000 distances in milliseconds.
     """
-    widths = [max(float(x.std(ddof=1)) * len(x) ** -0.2, 1e-9) if len(x) > 1 else 1e-9 for x in (a, b)]
+    widths = [max(float(x.std(ddof=1)) * len(x) ** -0.2, _TINY) if len(x) > 1 else _TINY for x in (a, b)]
     low, high = min(a.min(), b.min()) - 4 * max(widths), max(a.max(), b.max()) + 4 * max(widths)
     step = (high - low) / _GRID
     densities = []
@@ -140,18 +155,3 @@ def _root(matrix: np.ndarray) -> np.ndarray:
     """Square root of a symmetric matrix without negative eigenvalues."""
     values, bases = np.linalg.eigh(matrix)
     return (bases * np.sqrt(np.clip(values, 0, None))) @ bases.T
-
-
-def _runs(notes: Sequence[Note], run: int) -> np.ndarray:
-    """A 64-bit hash of every run of ``run`` successive notes, the same in every transposition."""
-    if len(notes) < run:
-        return np.zeros(0, np.uint64)
-    onset, pitch = np.array(sorted(notes), np.int64).T[:2]
-    gaps = np.diff((onset + _RUN_TICKS // 2) // _RUN_TICKS)
-    steps = ((gaps << 8) + np.diff(pitch) + 128).astype(np.uint64)
-    windows = np.lib.stride_tricks.sliding_window_view(steps, run - 1)
-    total = np.zeros(len(windows), np.uint64)
-    for place in range(run - 1):  # a polynomial mod 2**64, mixed after every term
-        total = (total ^ windows[:, place]) * _BASE
-        total ^= total >> np.uint64(29)
-    return total

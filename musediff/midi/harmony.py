@@ -14,13 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from musediff.chords import INTERVALS, NO_CHORD, QUALITIES
-from musediff.clip import BAR_TICKS, TICKS_PER_CHORD, Note
+from musediff.clip import BAR_TICKS, KEY_NAMES, TICKS_PER_CHORD, Note, scale_of
 
 # Albrecht and Shanahan (2013), "The Use of Large Corpora to Train a New Type of Key-Finding Algorithm".
 MAJOR_PROFILE = (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081)
 MINOR_PROFILE = (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052)
-MAJOR_SCALE, MINOR_SCALE = frozenset({0, 2, 4, 5, 7, 9, 11}), frozenset({0, 2, 3, 5, 7, 8, 10})
-HARMONIC_MINOR = frozenset({0, 2, 3, 5, 7, 8, 11})
 
 # Scores of the chord search: random search on 60 songs of POP909, then sevenths and thirds made as welcome as the
 # score allows, because music outside pop has more of them than POP909's labels.
@@ -41,8 +39,7 @@ CHANGE_KEY = 0.6
 
 def key_scale(key: int) -> frozenset[int]:
     """Pitch classes of a key; the leading note belongs to a minor key as well as the natural seventh."""
-    scale = MAJOR_SCALE if key < 12 else MINOR_SCALE | HARMONIC_MINOR
-    return frozenset((key + step) % 12 for step in scale)
+    return frozenset(scale_of(KEY_NAMES[key])) | {(key + 11) % 12}
 
 
 def pitch_weights(notes: Sequence[Note]) -> np.ndarray:

@@ -5,6 +5,8 @@ reverb and chorus and lets the end of the last clip be heard at the start of the
 the same clip would not give the same sound.
 """
 
+import contextlib
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -30,7 +32,8 @@ def library() -> ModuleType:
         BadSoundfont: it or libfluidsynth is not there.
     """
     try:
-        import fluidsynth
+        with contextlib.redirect_stdout(sys.stderr):  # where CI is set it prints what it found, amid a command's JSON
+            import fluidsynth
     except (ImportError, OSError) as error:
         raise BadSoundfont(f"FluidSynth is not there ({error}). {INSTALL}, then pip install pyfluidsynth.") from error
     if not hasattr(fluidsynth, "Synth"):

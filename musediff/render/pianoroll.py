@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from musediff.chord_symbols import spelled
 from musediff.chords import ANY_CHORD
-from musediff.clip import KEY_INDEX, TICKS_PER_CHORD, TICKS_PER_QUARTER, Clip, Note, Track
+from musediff.clip import TICKS_PER_CHORD, TICKS_PER_QUARTER, Clip, Note, Track, scale_of
 from musediff.render.events import is_drums
 
 if TYPE_CHECKING:  # importing matplotlib takes half a second and 40 MB: only who wants a figure pays
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))  # major, natural minor
 BLACK_KEYS = frozenset({1, 3, 6, 8, 10})
 BEAT_TICKS = {"4/4": 480, "3/4": 480, "6/8": 720, "12/8": 720}
 MARGIN, MIN_ROWS = 2, 14  # pitches above and below what is played; at least so many rows
@@ -74,12 +73,6 @@ def chord_changes(clip: Clip) -> list[tuple[int, str]]:
     ]
 
 
-def scale_pitch_classes(key: str) -> list[int]:
-    """Pitch classes of a key's scale, tonic first."""
-    index = KEY_INDEX[key]
-    return [(index + step) % 12 for step in SCALES[index // 12]]
-
-
 def pitch_bounds(pitches: list[int]) -> tuple[int, int]:
     """Lowest and highest row to show."""
     low, high = (min(pitches), max(pitches)) if pitches else EMPTY_RANGE
@@ -99,7 +92,7 @@ def roll_json(
     """
     tracks = track_changes(clip, before)
     low, high = pitch_bounds([note.pitch for track, notes in tracks if not is_drums(track) for note, _ in notes])
-    scale = scale_pitch_classes(clip.key) if clip.key else []
+    scale = list(scale_of(clip.key)) if clip.key else []
     return {
         "bars": clip.num_measures, "bar_ticks": clip.bar_ticks, "beat_ticks": BEAT_TICKS[clip.time_signature],
         "seconds_per_tick": 60 / clip.bpm / TICKS_PER_QUARTER, "seconds": clip.seconds if audio_seconds is None else audio_seconds,
@@ -183,7 +176,7 @@ def draw_chords(ax: "Axes", clip: Clip, width: float) -> None:
 
 def draw_keyboard(ax: "Axes", clip: Clip, low: int, high: int) -> None:
     """Rows outside the key (or the black keys, where no key is known) tinted, each C named."""
-    inside = set(scale_pitch_classes(clip.key)) if clip.key else set(range(12)) - BLACK_KEYS
+    inside = set(scale_of(clip.key)) if clip.key else set(range(12)) - BLACK_KEYS
     for pitch in range(low, high + 1):
         if pitch % 12 not in inside:
             ax.axhspan(pitch - 0.5, pitch + 0.5, color="#f0f0f3", linewidth=0, zorder=0)

@@ -107,6 +107,41 @@ def _chords(clip: Clip) -> list[int]:
     return tokens
 
 
+CHORD_PLACES = 4  # of a bar, evenly spread: where a layout tells which chord sounds
+# Classes of the numbers of a layout: bars (0: none, the last one: that or later), kinds, notes or chords of a bar, chords (0: not said).
+LAYOUT_SIZES = (33, len(Kind), 64, *(vocab.DURATION - vocab.CHORD + 1,) * CHORD_PLACES)
+
+
+def layout(prefix: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """(L, 7) where each token of a prefix and a note part stands: its bar from 1 (0 for metadata and the ends), its kind, which
+    chord or note of the bar it belongs to (a bar's own token: 0), and in the note part the chords of the bar."""
+    chords, notes = prefix[vocab.META_TOKENS : -1], part[:-1]
+    nowhere = np.zeros((vocab.META_TOKENS, 2), np.int64)
+    rows = (nowhere, _numbered(chords == vocab.POSITION, 2, 0), nowhere[:1], _numbered(notes == vocab.BAR, len(vocab.NOTE), 1), nowhere[:1])
+    bar, number = np.concatenate(rows).T
+    kinds = vocab.KIND[np.concatenate((prefix, part))].astype(np.int64)
+    sounding = _chords_of_bars(chords, int(bar.max(initial=0)))[bar]
+    sounding[: len(prefix)] = 0
+    return np.minimum(np.column_stack((bar, kinds, number, sounding)), np.array(LAYOUT_SIZES) - 1)
+
+
+def _chords_of_bars(pairs: np.ndarray, bars: int) -> np.ndarray:
+    """(bars + 1, CHORD_PLACES) from 1 the chords that a prefix's pairs of position and chord say, 0 where none is said."""
+    found = np.zeros((bars + 1, CHORD_PLACES), np.int64)
+    bar = np.cumsum(pairs[::2] == vocab.POSITION)
+    place = -(-(pairs[::2] - vocab.POSITION) * CHORD_PLACES // vocab.GRID)
+    for where, first, chord in zip(bar.tolist(), place.tolist(), pairs[1::2].tolist(), strict=True):
+        found[where, first:] = chord - vocab.CHORD + 1
+    return found
+
+
+def _numbered(starts: np.ndarray, size: int, alone: int) -> np.ndarray:
+    """(L, 2) bar from 1, and which piece of ``size`` tokens of it, from 1, behind the first ``alone`` tokens of the bar."""
+    bar = np.cumsum(starts)
+    after = np.arange(len(starts)) - np.flatnonzero(starts)[bar - 1]
+    return np.stack((bar, (after - alone) // size + 1), 1)
+
+
 def encode(clip: Clip, track: int = 0, size: int = vocab.SIZE) -> Encoded:
     """Prefix and note part of one track. A note stays in the bar it starts in; at one position notes are sorted by pitch."""
     given = prefix(clip, track, size)

@@ -8,6 +8,7 @@ is ``PAD``. The original's own four are in ``original_damage``.
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -60,10 +61,13 @@ def _chosen(ids: np.ndarray, noised: np.ndarray, rng: np.random.Generator, p: fl
 
 
 def _swap_bars(ids: np.ndarray, noised: np.ndarray, rng: np.random.Generator, settings: Settings) -> np.ndarray:
-    """``count`` times two different bars; a piece of one bar stays as it is. The last bar ends at the end, or where something is given."""
+    """``count`` times two different bars; a piece of one bar stays as it is. The last bar ends at the end, or where something is given.
+
+    Where the bars' own tokens are given, notes change places between bars that have as many.
+    """
     starts = np.flatnonzero(noised & (ids == vocab.BAR))
     if not len(starts):
-        return ids.copy()
+        return _swap_notes(ids, noised, rng, int(settings["count"]))
     ends = np.flatnonzero(~noised[starts[0] :] | (ids[starts[0] :] == vocab.EOS))
     end = int(starts[0] + ends[0]) if len(ends) else len(ids)
     starts = starts[starts < end]
@@ -74,6 +78,20 @@ def _swap_bars(ids: np.ndarray, noised: np.ndarray, rng: np.random.Generator, se
         a, b = rng.choice(len(bars), 2, replace=False)
         bars[a], bars[b] = bars[b], bars[a]
     return np.concatenate((ids[: starts[0]], *bars, ids[end:]))
+
+
+def _swap_notes(ids: np.ndarray, noised: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
+    """``count`` times the notes of two bars of one length that are wholly noised."""
+    result = ids.copy()
+    starts = np.flatnonzero(ids == vocab.BAR) + 1
+    ends = np.append(np.flatnonzero((ids == vocab.BAR) | (ids == vocab.EOS)), len(ids))
+    bars = [slice(start, int(ends[ends >= start][0])) for start in starts.tolist()]
+    open_bars = [bar for bar in bars if bar.stop > bar.start and noised[bar].all()]
+    pairs = [(a, b) for a, b in combinations(open_bars, 2) if a.stop - a.start == b.stop - b.start]
+    for _ in range(count if pairs else 0):
+        a, b = pairs[rng.integers(len(pairs))]
+        result[a], result[b] = result[b].copy(), result[a].copy()
+    return result
 
 
 CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(

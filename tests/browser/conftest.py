@@ -144,8 +144,28 @@ class Visit:
         self.page.click("role=tab[name='Repair / Modify']")
         self.page.set_input_files("#upload input[type=file]", str(path))
 
+    def open(self, path: Path) -> None:
+        """Upload, and wait for its sound too, which comes behind: ``run`` would take it for that of its result."""
+        before = self.roll()["audio"]
+        self.upload(path)
+        self.page.wait_for_function(
+            "(old) => { const a = document.querySelector('#roll audio').getAttribute('src'); return a && a !== old; }", arg=before
+        )
+
     def set(self, selector: str, value: str) -> None:
         self.page.fill(f"{selector} input, {selector} textarea", value)
+
+    def slide(self, selector: str, value: int) -> None:
+        """Type into a slider until it has moved. A slider that has just been unfolded may still put its first value over what is
+        typed: in 2 of 12 visits, whatever the speed of the page."""
+        range_ = self.page.locator(f"{selector} input[type=range]")
+        for _ in range(20):
+            self.set(selector, str(value))
+            self.page.keyboard.press("Tab")
+            self.page.wait_for_timeout(500)
+            if range_.input_value() == str(value):
+                return
+        raise AssertionError(f"{selector} stays at {range_.input_value()}")
 
     def close(self) -> None:
         self.context.close()

@@ -56,6 +56,20 @@ def test_generate_draws_and_sounds(visit: Visit, tmp_path: Path) -> None:
     assert visit.download("png", tmp_path).read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_engine_that_is_chosen_composes_and_repairs(visit: Visit, midi: Path, tmp_path: Path) -> None:
+    visit.page.click("#advanced button")
+    visit.page.click("#engine label:has-text('muse')")
+    visit.page.wait_for_function("document.querySelector('#steps input').value === '20'")  # as many as it usually takes
+    visit.run()
+    assert "· muse," in visit.page.text_content("#status")
+    assert '"engine": "muse"' in read(visit.download("midi", tmp_path).read_bytes()).texts[0]
+    visit.open(midi)
+    visit.page.wait_for_function("document.querySelector('#roll .summary').textContent.includes('32 notes')")
+    visit.page.click("#operation label:has-text('Repair')")
+    visit.run("#change")
+    assert "· muse," in visit.page.text_content("#status") and not visit.errors
+
+
 def test_same_seed_same_bytes(visit: Visit, tmp_path: Path) -> None:
     files = []
     for _ in range(2):
@@ -85,12 +99,13 @@ def test_play_seek_and_keys(visit: Visit) -> None:
     assert visit.roll()["paused"]
 
 
-def test_modify_bars_3_to_4_leaves_the_others(visit: Visit, midi: Path, tmp_path: Path) -> None:
-    visit.upload(midi)
+@pytest.mark.parametrize("engine", ["slots", "muse"])
+def test_modify_bars_3_to_4_leaves_the_others(visit: Visit, midi: Path, tmp_path: Path, engine: str) -> None:
+    visit.open(midi)
+    visit.page.click(f"#engine label:has-text('{engine}')")
     visit.page.wait_for_function("document.querySelector('#source').textContent.includes('song.mid')")
     visit.page.wait_for_function("document.querySelector('#roll .summary').textContent.includes('32 notes')")
     assert visit.page.is_disabled("#download-midi") and visit.page.is_disabled("#send")
-    visit.page.wait_for_function("document.querySelector('#roll audio').getAttribute('src')", timeout=60_000)  # the sound comes behind
     box = visit.page.locator("#roll .ruler").bounding_box()
     bar = box["width"] / 8
     visit.page.mouse.move(box["x"] + 2.3 * bar, box["y"] + 10)
@@ -101,7 +116,7 @@ def test_modify_bars_3_to_4_leaves_the_others(visit: Visit, midi: Path, tmp_path
     visit.set("#strength", "1")
     visit.page.keyboard.press("Tab")
     visit.run("#change")
-    assert visit.roll()["views"]
+    assert visit.roll()["views"] and f"· {engine}," in visit.page.text_content("#status")
     after, before = notes_by_bar(visit.download("midi", tmp_path)), notes_by_bar(midi)
     for bar_number in (0, 1, 4, 5, 6, 7):
         assert after[bar_number] == before[bar_number], f"bar {bar_number + 1} changed"
@@ -126,8 +141,7 @@ def test_settings_come_back_from_the_file(visit: Visit, tmp_path: Path) -> None:
 
 def test_stop_keeps_the_partial_result(visit: Visit, tmp_path: Path) -> None:
     visit.page.click("#advanced button")
-    visit.set("#steps", str(HELD_STEPS))
-    visit.page.keyboard.press("Tab")
+    visit.slide("#steps", HELD_STEPS)
     visit.page.click("#generate")
     held = f"step {HELD_STEPS // 2} of {HELD_STEPS}"
     visit.page.wait_for_function("(held) => document.querySelector('#roll .live').textContent.includes(held)", arg=held, timeout=60_000)

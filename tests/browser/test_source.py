@@ -37,7 +37,7 @@ def idle(visit: Visit) -> None:
 
 def test_late_sound_of_an_upload_leaves_a_run_alone(visit: Visit, tmp_path: Path) -> None:
     visit.page.click("#advanced button")
-    visit.set("#steps", "64")
+    visit.slide("#steps", 64)
     visit.page.keyboard.press("Tab")
     visit.upload(file(tmp_path, "slow.mid", bpm=41))
     opened(visit, "slow.mid")
@@ -54,7 +54,7 @@ def test_late_sound_of_an_upload_leaves_a_run_alone(visit: Visit, tmp_path: Path
 
 def test_upload_during_a_run_fills_the_form_and_leaves_the_roll(visit: Visit, tmp_path: Path) -> None:
     visit.page.click("#advanced button")
-    visit.set("#steps", "64")
+    visit.slide("#steps", 64)
     visit.page.keyboard.press("Tab")
     visit.page.click("#generate")
     visit.page.wait_for_function("document.querySelector('#roll .live').textContent.includes('Denoising')")
@@ -123,7 +123,7 @@ def test_history_goes_back_and_forth_for_one_visitor_only(visit: Visit, browser:
 
 
 def test_repair_tells_how_many_and_where_and_its_file_brings_the_slider_back(visit: Visit, tmp_path: Path) -> None:
-    visit.upload(file(tmp_path, "song.mid"))
+    visit.open(file(tmp_path, "song.mid"))
     opened(visit, "song.mid")
     assert visit.page.locator("#strength").count() and not visit.page.locator("#sensitivity").count()
     visit.page.click("#operation label:has-text('Repair')")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from musediff.clip import Clip, Note, Track
-from musediff.engines.slots.network import Slots
+from musediff.engines.slots.batch import Slots
 
 
 def make_clip(seed: int = 0, bars: int = 4, time_signature: str = "4/4", tracks: int = 1, per_bar: int = 5) -> Clip:

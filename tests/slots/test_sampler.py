@@ -9,8 +9,9 @@ from torch import Tensor
 
 from musediff.clip import Track
 from musediff.engines.slots import layout, vocab
-from musediff.engines.slots.losses import count_loss
-from musediff.engines.slots.network import Hidden, NetworkConfig, Slots, SlotsNetwork
+from musediff.engines.slots.batch import Place, Slots
+from musediff.engines.slots.losses import count_loss, hide_counts
+from musediff.engines.slots.network import Hidden, NetworkConfig, SlotsNetwork
 from musediff.engines.slots.process import noise
 from musediff.engines.slots.sampler import FieldSampler, Noise, between_neighbours, denoise, draw_classes, nucleus, sample_counts, spread
 from tests.slots.conftest import make_clip
@@ -35,7 +36,7 @@ class Oracle:
     def count_logits(self, hidden: Hidden) -> Tensor:
         return torch.nn.functional.one_hot(hidden.count_BRKD.long(), vocab.COUNTS).float() * 1e4
 
-    def field_logits(self, field: int, hidden_XD: Tensor, chosen_XF: Tensor, chord_X: Tensor) -> Tensor:
+    def field_logits(self, field: int, hidden_XD: Tensor, chosen_XF: Tensor, place: Place) -> Tensor:
         truth = self.clean_BNF.flatten(0, 1)[hidden_XD[:, 0].long(), field]
         return torch.nn.functional.one_hot(truth, vocab.SIZES[field]).float() * 1e4
 
@@ -107,7 +108,8 @@ def test_draws_follow_the_probabilities() -> None:
 def test_a_batch_without_hidden_counts_has_a_loss_of_zero() -> None:
     clean, _ = slots_of(2, variants=1)
     network = SlotsNetwork(NetworkConfig.tiny())
-    losses = [float(count_loss(network, clean, torch.Generator().manual_seed(seed)).detach()) for seed in range(40)]
+    batches = [hide_counts(clean, torch.Generator().manual_seed(seed)) for seed in range(40)]
+    losses = [float(count_loss(network, batch).detach()) for batch in batches]
     assert all(np.isfinite(losses))
     assert min(losses) == 0
 

@@ -4,6 +4,7 @@ Long clips are worked on in windows of bars, from left to right, each with some 
 Suffixes: L tokens of the note part, R bars.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from musediff.tokens import commu, vocab
 from musediff.tokens.grammar import FREE, NOTE_TOKENS
 from musediff.tokens.vocab import Kind
 
+_ANY_NOTE = np.array([np.argmax(kind == vocab.KIND) for kind in vocab.NOTE])
 NEW = -1  # source of a token that belongs to no note of the clip
 CONTEXT_BARS = 4  # finished bars that a window sees before its own
 WINDOW_BARS = 16  # the longest clips of the training data
@@ -24,7 +26,7 @@ KINDS_OF = {"rhythm": (Kind.POSITION, Kind.DURATION), "pitch": (Kind.PITCH,), "d
 
 @dataclass(slots=True)
 class Canvas:
-    """Note part of one variant. ``ids`` are the tokens of the source, anything where there is none; ``fixed`` is a token
+    """Note part of one variant. ``ids`` are the tokens of the source, any legal ones where there is none; ``fixed`` is a token
     or ``FREE``; ``source`` is the note inside the window's track, or ``NEW``."""
 
     ids: np.ndarray
@@ -42,14 +44,14 @@ def open_kinds(request: Request) -> tuple[Kind, ...]:
     return tuple(kind for name in request.fields for kind in KINDS_OF[name])
 
 
-def build(clip: Clip, inside_R: np.ndarray, kinds: tuple[Kind, ...], redrawn_R: np.ndarray | None) -> Canvas:
+def build(clip: Clip, inside_R: np.ndarray, kinds: tuple[Kind, ...], redrawn_R: np.ndarray | None, given_bars: bool) -> Canvas:
     """The canvas of a clip of one track.
 
     Args:
         inside_R: bars that may change.
         kinds: which tokens of a note may change, if ``redrawn_R`` is None; bars then stay where they are.
-        redrawn_R: new number of notes of each bar inside; then nothing of their tokens is kept, and a note of a run of such
-            bars may end up in any bar of the run. None: each bar keeps its number of notes.
+        redrawn_R: new number of notes of each bar inside; then nothing of their tokens is kept. None: each bar keeps its number.
+        given_bars: new notes stay in their bar. Else, in a run of such bars, they may end up in any of it.
     """
     part = commu.note_part(np.array(clip.tracks[0].notes, np.int64).reshape(-1, 4), clip.num_measures, clip.bar_ticks)
     if redrawn_R is None:
@@ -59,17 +61,26 @@ def build(clip: Clip, inside_R: np.ndarray, kinds: tuple[Kind, ...], redrawn_R: 
     for bar in range(clip.num_measures):
         here = np.flatnonzero((part.bar == bar) & (part.ids != vocab.EOS))
         if inside_R[bar]:
-            size = 1 + NOTE_TOKENS * int(redrawn_R[bar])
-            fixed = np.full(size, FREE)
-            if bar == 0 or not inside_R[bar - 1]:
+            ids = np.concatenate(([vocab.BAR], np.tile(_ANY_NOTE, int(redrawn_R[bar]))))
+            fixed = np.full(len(ids), FREE)
+            if given_bars or bar == 0 or not inside_R[bar - 1]:
                 fixed[0] = vocab.BAR
-            pieces.append((np.full(size, vocab.BAR), fixed, np.full(size, NEW)))
+            pieces.append((ids, fixed, np.full(len(ids), NEW)))
         else:
             pieces.append((part.ids[here], part.ids[here], part.source[here]))
     end = np.array([vocab.EOS])
     pieces.append((end, end, np.array([NEW])))
     ids, fixed, source = (np.concatenate(column) for column in zip(*pieces, strict=True))
     return Canvas(ids, fixed, source, clip.num_measures)
+
+
+def told_wrong(canvas: Canvas, wrong: Mapping[int, frozenset[str]]) -> np.ndarray:
+    """(L,) open tokens of the values ``wrong``, by the note of the window's track."""
+    names = {Kind.POSITION: "onset", Kind.PITCH: "pitch", Kind.DURATION: "duration", Kind.VELOCITY: "velocity"}
+    of_note = [
+        names.get(kind) in wrong.get(source, ()) for kind, source in zip(vocab.KIND[canvas.ids], canvas.source.tolist(), strict=True)
+    ]
+    return np.array(of_note) & (canvas.fixed == FREE)
 
 
 def cut(clip: Clip, track: int, first: int, last: int) -> tuple[Clip, np.ndarray]:

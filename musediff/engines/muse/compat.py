@@ -5,14 +5,13 @@ takes that for the result. Its strength picks the *noisiest* part of the chain. 
 Suffixes as in ``process``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from musediff.engines.muse.process import Rounding, anchored, ddim_step, p_mean_variance
-from musediff.engines.muse.samplers import Denoise
-from musediff.engines.muse.schedule import Schedule
+from musediff.engines.muse.chain import Chain, each
+from musediff.engines.muse.process import Rounding, ddim_step, p_mean_variance
 
 Draw = Callable[[Tensor], Tensor]  # standard normal numbers in the shape of another tensor
 
@@ -31,45 +30,33 @@ def noised_to(step: int, strength: float) -> int:
     return int(step * strength) - 1
 
 
-def strided_loop(
-    denoise: Denoise,
-    schedule: Schedule,
-    times: Sequence[int],
-    x_BLD: Tensor,
-    anchor_BLD: Tensor,
-    noised_BL: Tensor,
-    round_to: Rounding | None = None,
-    clamp: bool = True,
-) -> Iterator[tuple[int, Tensor]]:
-    """The deterministic DDIM loop. Yields (number of the visit, x): the original reads tokens from the last x."""
-    for number, t in enumerate(times):
-        t_B = torch.full((len(x_BLD),), t)
-        x0_BLD = p_mean_variance(x_BLD, denoise(x_BLD, t), t_B, schedule, round_to, clamp).x0_BLD
-        x_BLD = anchored(ddim_step(x_BLD, x0_BLD, t_B, t_B - 1, schedule), anchor_BLD, noised_BL)
-        yield number, x_BLD
+def strided_loop(chain: Chain, x_BLD: Tensor, round_to: Rounding | None = None, clamp: bool = True) -> Iterator[Tensor]:
+    """The deterministic DDIM loop. Yields x: the original reads tokens from the last one."""
+    for t in chain.times:
+        t_B = each(t, x_BLD)
+        x0_BLD = p_mean_variance(x_BLD, chain.denoise(x_BLD, t), t_B, chain.schedule, round_to, clamp).x0_BLD
+        x_BLD = chain.keep(ddim_step(x_BLD, x0_BLD, t_B, t_B - 1, chain.schedule))
+        yield x_BLD
 
 
 def ancestral_loop(
-    denoise: Denoise,
-    schedule: Schedule,
+    chain: Chain,
     x_BLD: Tensor,
-    anchor_BLD: Tensor,
-    noised_BL: Tensor,
     draw: Draw,
     round_to: Rounding | None = None,
     clamp: bool = True,
     clamp_step: int = 0,
     top_p: float = 0.0,
-) -> Iterator[tuple[int, Tensor]]:
-    """All steps, one by one; rounding stops below ``clamp_step``, and with ``top_p`` > 0 no noise is larger than that."""
-    for number, t in enumerate(reversed(range(schedule.steps))):
-        t_B = torch.full((len(x_BLD),), t)
-        moments = p_mean_variance(x_BLD, denoise(x_BLD, t), t_B, schedule, round_to if t >= clamp_step else None, clamp)
+) -> Iterator[Tensor]:
+    """All steps of ``chain.times``, one by one. Rounding stops below ``clamp_step``; with ``top_p`` > 0 no noise is larger."""
+    for t in chain.times:
+        t_B = each(t, x_BLD)
+        moments = p_mean_variance(x_BLD, chain.denoise(x_BLD, t), t_B, chain.schedule, round_to if t >= clamp_step else None, clamp)
         x_BLD = moments.mean_BLD
         noise_BLD = draw(x_BLD)
         while top_p > 0 and bool((beyond := noise_BLD.abs() > top_p).any()):
             noise_BLD = torch.where(beyond, draw(x_BLD), noise_BLD)
         if t > 0:
             x_BLD = x_BLD + (0.5 * moments.log_variance_B).exp() * noise_BLD
-        x_BLD = anchored(x_BLD, anchor_BLD, noised_BL)
-        yield number, x_BLD
+        x_BLD = chain.keep(x_BLD)
+        yield x_BLD

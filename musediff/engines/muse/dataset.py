@@ -1,8 +1,8 @@
 """Packed songs -> batches of token clips: cut, transposed, relabelled, some tokens given, some of the others damaged.
 
-What is given and what is open is drawn as sampling will meet it: a whole new note part, the bars of a region, some of the
-notes or tokens, one or two kinds of tokens. Given tokens are shown clean; damage falls on open ones only, and the aim is
-always the clean clip. Suffixes: N notes, L tokens of a clip, B clips of a batch.
+What is given and what is open is drawn as sampling will meet it: all notes, those of a region, some of the notes or tokens,
+one or two kinds of tokens. Bars are always given, as is where each token stands. Given tokens are shown clean; damage falls
+on open ones only, and the aim is always the clean clip. Suffixes: N notes, L tokens of a clip, B clips of a batch.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,15 @@ from musediff.data.store import UNKNOWN, Store
 from musediff.engines.clip_rows import ClipRows, frame_at, transposed
 from musediff.engines.muse.canvas import KINDS_OF
 from musediff.engines.muse.losses import Batch
+from musediff.errors import BadData
 from musediff.tokens import commu, damage, vocab
 from musediff.tokens.commu import Encoded
 from musediff.tokens.vocab import Kind
 
 Rng = np.random.Generator
 
-# What is open, and how often: the first three are what generating and modifying a whole clip shows.
-PATTERNS = {"everything": 0.2, "notes and bars": 0.25, "notes": 0.15, "region": 0.2, "some": 0.08, "kinds": 0.12}
+# What is open, and how often: the first is what generating and modifying a whole clip shows.
+PATTERNS = {"notes": 0.6, "region": 0.2, "some": 0.08, "kinds": 0.12}
 _PATTERNS = tuple(PATTERNS)
 _UP_TO = np.cumsum(tuple(PATTERNS.values()))
 # Kinds that may change together, as requests ask for it: all but none of the fields and all of them.
@@ -56,11 +57,12 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class TokenClip:
-    """Tokens (L,): what is shown, what is right, and which of them are noised."""
+    """Tokens (L,): what is shown, what is right, and which of them are noised. ``layout``: (L, 7) where they stand."""
 
     shown: np.ndarray
     clean: np.ndarray
     noised: np.ndarray
+    layout: np.ndarray
     damaged: bool
 
     @property
@@ -91,6 +93,9 @@ class TokenSource:
 
     Args:
         damaged: share of the clips that are damaged, and ``spoiling`` how.
+
+    Raises:
+        BadData: there is no clip of this split and length.
     """
 
     def __init__(
@@ -106,6 +111,8 @@ class TokenSource:
         self.clips = ClipRows(store, split, corpus_weight or {})
         fits = token_lengths(store, self.clips.rows) <= seq_len
         self.left_out = int((~fits).sum())
+        if not fits.any():
+            raise BadData(f"No clip has at most {seq_len} tokens. Raise --seq-len.")
         self.left_out_share = self.clips.keep(fits)  # of what would have been drawn
 
     def draw(self, rng: Rng, size: int) -> list[TokenClip]:
@@ -128,7 +135,7 @@ class TokenSource:
         damaged = bool(rng.random() < self.damaged)
         shown = spoil(part.ids, noised, rng, self.spoiling) if damaged else part.ids
         ids = (np.concatenate((prefix, of_notes)) for of_notes in (shown, part.ids))
-        return TokenClip(*ids, np.concatenate((np.zeros(len(prefix), bool), noised)), damaged)
+        return TokenClip(*ids, np.concatenate((np.zeros(len(prefix), bool), noised)), commu.layout(prefix, part.ids), damaged)
 
 
 def token_lengths(store: Store, rows: np.ndarray) -> np.ndarray:
@@ -222,56 +229,47 @@ def forget(prefix: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def open_tokens(part: Encoded, rng: Rng) -> np.ndarray:
-    """(L,) tokens of a note part that are noised, by one of ``PATTERNS``; all but the ends if none would be.
+    """(L,) tokens of a note part that are noised, by one of ``PATTERNS``; those of all notes if none would be.
 
-    everything: all tokens. notes and bars: all but the first bar and the end, as generating does. notes: bars and end are
-    given, as modifying does. region: a run of bars, the rest is given. some: single notes or tokens, as repair leaves them
-    open. kinds: rhythm, pitch or dynamics, or two of them, half of the time in a run of bars.
+    notes: all. region: a run of bars. some: single notes or tokens, as repair leaves them open. kinds: rhythm, pitch or
+    dynamics, or two of them, half of the time in a run of bars.
     """
     pattern = _PATTERNS[min(int(np.searchsorted(_UP_TO, rng.random() * _UP_TO[-1], "right")), len(_PATTERNS) - 1)]
-    kinds = vocab.KIND[part.ids]
     of_notes = part.source >= 0
-    inner = np.ones(len(kinds), bool)
-    inner[[0, -1]] = False
-    if pattern == "everything":
-        return np.ones(len(kinds), bool)
-    if pattern == "notes and bars":
-        return inner
-    if pattern == "notes":
-        found = of_notes
-    elif pattern == "region":
-        found = _region(part, rng) & (of_notes if rng.random() < 0.5 else inner)
+    found = of_notes.copy()
+    if pattern == "region":
+        found &= _region(part, rng)
     elif pattern == "some":
         each = rng.random((int(part.source.max(initial=-1)) + 1, 1 if rng.random() < 0.5 else 4)) < rng.random()
-        found = of_notes.copy()
         found[of_notes] = np.broadcast_to(each, (len(each), 4))[part.source[of_notes][::4]].ravel()
-    else:
-        found = np.isin(kinds, np.concatenate([_FIELDS[field] for field in _KINDS[rng.integers(len(_KINDS))]]))
+    elif pattern == "kinds":
+        found &= np.isin(vocab.KIND[part.ids], np.concatenate([_FIELDS[field] for field in _KINDS[rng.integers(len(_KINDS))]]))
         if rng.random() < 0.5:
             found &= _region(part, rng)
-    return found if found.any() else inner
+    return found if found.any() else of_notes
 
 
 def _region(part: Encoded, rng: Rng) -> np.ndarray:
-    """(L,) tokens of a random run of bars; its first bar token stands, as a region that is composed anew begins with one."""
+    """(L,) tokens of a random run of bars."""
     bars = int(part.bar[-1]) + 1
     length = int(rng.integers(1, bars + 1))
     start = int(rng.integers(bars - length + 1))
-    inside = (part.bar >= start) & (part.bar < start + length)
-    inside[np.argmax(part.bar == start)] = False
-    return inside
+    return (part.bar >= start) & (part.bar < start + length)
 
 
 def spoil(ids: np.ndarray, noised: np.ndarray, rng: Rng, how: Spoiling = USUAL) -> np.ndarray:
     """Tokens damaged among the noised ones: on average as much as the original does, from hardly at all to nearly everything."""
+    if not noised.any():
+        return ids
     first, last = np.flatnonzero(noised)[[0, -1]]
     span = slice(first, last + 1)
     much = 2 * rng.random()
     drawn = {name: {"p": much * damage.CORRUPTIONS[name].defaults["p"]} for name in _IN_PLACE}
-    # Bars can be swapped only where nothing between them is given. The others may hit given tokens, which then are put back.
-    available = tuple(name for name in how.names if name in _IN_PLACE or noised[span].all())
     result = ids.copy()
-    result[span] = damage.damage(ids[span], np.ones(last + 1 - first, bool), rng, available, how.most, how.p, drawn | how.settings)
+    # A damage may hit given tokens, which then are put back; bars change places only where all of their notes are open.
+    whole = noised[span] | (ids[span] == vocab.BAR)
+    available = tuple(name for name in how.names if name in _IN_PLACE or whole.all())
+    result[span] = damage.damage(ids[span], ids[span] != vocab.BAR, rng, available, how.most, how.p, drawn | how.settings)
     return np.where(noised, result, ids)
 
 
@@ -280,10 +278,12 @@ def collate(clips: list[TokenClip], device: str = "cpu") -> Batch:
     shape = (len(clips), max(clip.length for clip in clips))
     shown, clean = (np.full(shape, vocab.PAD) for _ in range(2))
     noised, pad = np.zeros(shape, bool), np.ones(shape, bool)
+    layout = np.zeros((*shape, len(commu.LAYOUT_SIZES)), np.int64)
     for b, clip in enumerate(clips):
         here = slice(clip.length)
         shown[b, here], clean[b, here], noised[b, here], pad[b, here] = clip.shown, clip.clean, clip.noised, False
-    return Batch(*(torch.from_numpy(array).to(device, non_blocking=True) for array in (shown, clean, noised, pad)))
+        layout[b, here] = clip.layout
+    return Batch(*(torch.from_numpy(array).to(device, non_blocking=True) for array in (shown, clean, noised, pad, layout)))
 
 
 assert Kind.BAR not in {kind for kinds in KINDS_OF.values() for kind in kinds}

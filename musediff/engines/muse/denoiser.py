@@ -5,6 +5,7 @@ visits are rounded to legal sequences. Suffixes: B variants, P tokens of the pre
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from musediff.engines.finishing import velocity_limits
 from musediff.engines.guidance import ramped
 from musediff.engines.muse.canvas import Canvas, forget
 from musediff.engines.muse.network import MuseNetwork
+from musediff.engines.muse.process import rounding
 from musediff.engines.muse.schedule import Schedule
 from musediff.tokens import commu, vocab
 from musediff.tokens.grammar import FREE, constrain
@@ -39,45 +41,65 @@ def allowed(clip: Clip, size: int) -> np.ndarray:
     return mask
 
 
-class WindowDenoiser:
-    """A denoiser for one window; it counts its visits, of which the last quarter is rounded to legal sequences.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How a guess is made of what the network says.
 
     ``blend``: of a network that was trained to be read (``LossWeights.anchor``), the guess is the mean of the table under
     the probabilities that are read, at this temperature (score interpolation, Dieleman et al. 2022). None: the prediction itself.
+    ``clamped``: share of the visits, the last ones, whose guess is rounded to the likeliest legal sequence.
+    ``nearest``: every guess is rounded to the nearest tokens instead, as the original does.
     """
 
+    guidance: float = 1.0
+    blend: float | None = None
+    clamped: float = CLAMPED
+    nearest: bool = False
+
+
+class WindowDenoiser:
+    """A denoiser for one window; ``total``: how many visits it will see."""
+
     def __init__(
-        self, network: MuseNetwork, schedule: Schedule, clip: Clip, canvases: Sequence[Canvas], guidance: float, total: int,
-        blend: float | None,
-    ) -> None:  # fmt: skip
+        self, network: MuseNetwork, schedule: Schedule, clip: Clip, canvases: Sequence[Canvas], reading: Reading, total: int
+    ) -> None:
         size = network.config.vocab_size
-        self.network, self.schedule, self.canvases, self.blend = network, schedule, canvases, blend
-        self.guidance, self.total, self.visits = guidance, total, 0
-        said = [clip] if guidance == 1.0 else [clip, forget(clip)]
+        self.network, self.schedule, self.canvases, self.reading = network, schedule, canvases, reading
+        self.total, self.visits = total, 0
+        said = [clip] if reading.guidance == 1.0 else [clip, forget(clip)]
         self.prefixes = [torch.from_numpy(commu.prefix(one, size=size)) for one in said]
         self.guesses: list[Tensor | None] = [None] * len(said)
         length_B = torch.tensor([canvas.length for canvas in canvases])
+        self.layouts = [torch.from_numpy(self._layout(prefix.numpy())) for prefix in self.prefixes] if network.config.layout else []
         self.pad_BL = torch.arange(int(length_B.max())) >= length_B[:, None]
         self.allowed_V = torch.from_numpy(allowed(clip, size)).float()
         self.score_BLV: Tensor | None = None  # log-probabilities of the last visit
 
     @torch.inference_mode()
     def __call__(self, x_BLD: Tensor, t: int) -> Tensor:
-        weight = ramped(self.guidance, self.visits / self.total)
+        blend = self.reading.blend
+        weight = ramped(self.reading.guidance, self.visits / self.total)
         found_BLD, *free = [self._predict(which, x_BLD, t) for which in range(1 if weight == 1 else len(self.prefixes))]
-        if free and self.blend is None:
+        if free and blend is None:
             found_BLD = free[0] + weight * (found_BLD - free[0])
         score_BLV = self.network.logits(found_BLD).log_softmax(-1)
-        if free and self.blend is not None:
+        if free and blend is not None:
             free_BLV = self.network.logits(free[0]).log_softmax(-1)
             score_BLV = (free_BLV + weight * (score_BLV - free_BLV)).log_softmax(-1)
         self.score_BLV = score_BLV + self.allowed_V
         self.visits += 1
-        if self.visits > (1 - CLAMPED) * self.total:
+        if self.visits > (1 - self.reading.clamped) * self.total:
             return self.network.embed(self.tokens())
-        if self.blend is None:
+        if self.reading.nearest:
+            return rounding(self.network.table_VD)(found_BLD)
+        if blend is None:
             return found_BLD
-        return (self.score_BLV / self.blend).softmax(-1) @ self.network.table_VD
+        return (self.score_BLV / blend).softmax(-1) @ self.network.table_VD
+
+    @torch.inference_mode()
+    def read(self, x_BLD: Tensor) -> None:
+        """Take ``x_BLD`` for the last guess."""
+        self.score_BLV = self.network.logits(x_BLD).log_softmax(-1) + self.allowed_V
 
     def _predict(self, which: int, x_BLD: Tensor, t: int) -> Tensor:
         """What the network says of the note part behind one of the prefixes."""
@@ -85,10 +107,17 @@ class WindowDenoiser:
         given = self.network.embed(prefix_P).expand(len(x_BLD), -1, -1)
         pad = torch.cat((torch.zeros(len(x_BLD), len(prefix_P), dtype=torch.bool), self.pad_BL), 1)
         time_B = self.schedule.time(torch.full((len(x_BLD),), t))
-        found = self.network(torch.cat((given, x_BLD), 1), time_B, pad if bool(pad.any()) else None, self.guesses[which])
+        layout = self.layouts[which] if self.layouts else None
+        found = self.network(torch.cat((given, x_BLD), 1), time_B, pad if bool(pad.any()) else None, self.guesses[which], layout)
         if self.network.config.self_conditioning:
             self.guesses[which] = found
         return found[:, len(prefix_P) :]
+
+    def _layout(self, prefix: np.ndarray) -> np.ndarray:
+        """(B, P + L, 7) where the tokens behind a prefix stand."""
+        rows = [commu.layout(prefix, canvas.ids) for canvas in self.canvases]
+        longest = max(map(len, rows))
+        return np.stack([np.pad(row, ((0, longest - len(row)), (0, 0))) for row in rows])
 
     def tokens(self) -> Tensor:
         """(B, L) the likeliest legal tokens of the last visit."""

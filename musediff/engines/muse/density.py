@@ -1,30 +1,43 @@
-"""How many notes to make room for: a role and a density -> notes per quarter of the clip.
+"""How many notes to make room for: a role and a density -> notes of each bar.
 
-The sequence has a fixed length, so the number of notes is drawn before any of them. The figures were measured on the
-8-bar clips of the training songs (up to 4,000 of each role): 5, 25, 50, 75 and 95 of a hundred have fewer.
+The sequence has a fixed length, so the numbers of notes are decided before any of them: they are those of a real clip.
+``assets/counts.json`` holds some for every role, made by ``python -m train.priors``: notes in each of the eight 4/4 bars of
+training clips, sorted by their sum.
 """
 
+import json
 from collections.abc import Mapping
-from types import MappingProxyType
+from pathlib import Path
 
 import numpy as np
 
-_SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
-NOTES_PER_QUARTER: Mapping[str | None, tuple[float, ...]] = MappingProxyType(
-    {
-        "main_melody": (0.67, 0.97, 1.25, 1.58, 2.41),
-        "sub_melody": (0.56, 0.88, 1.17, 1.66, 2.62),
-        "accompaniment": (0.97, 2.0, 3.16, 4.09, 6.28),
-        "bass": (0.31, 0.44, 0.56, 0.78, 1.5),
-        "pad": (0.72, 1.0, 1.25, 1.53, 2.0),
-        "riff": (0.75, 1.87, 4.0, 5.44, 6.97),
-        None: (0.67, 0.97, 1.25, 1.58, 2.41),
-    }
-)
+from musediff.errors import BadCheckpoint
+
+COUNTS = Path(__file__).parents[3] / "assets" / "counts.json"
+_QUARTERS = 4  # of a bar in the file
 _REACH = 0.45  # density -1 and 1 move the share by this much: nearly to the ends
 
+Counts = Mapping[str, np.ndarray]  # role -> (clips, bars), by their sum
 
-def notes_per_quarter(role: str | None, density: float, rng: np.random.Generator) -> float:
-    """One draw from the middle half of what the role has, moved by ``density`` (-1 .. 1)."""
-    share = float(np.clip(rng.uniform(0.25, 0.75) + _REACH * density, _SHARES[0], _SHARES[-1]))
-    return float(np.interp(share, _SHARES, NOTES_PER_QUARTER[role]))
+
+def load(path: Path = COUNTS) -> Counts:
+    """Read counts.json.
+
+    Raises:
+        BadCheckpoint: it is not there or cannot be read.
+    """
+    try:
+        return {role: np.array(rows, np.int64).reshape(len(rows), -1) for role, rows in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise BadCheckpoint(f"{path}: cannot be read ({error}). Copy the assets folder again.") from error
+
+
+def notes_per_bar(counts: Counts, role: str | None, density: float, bars: int, quarters: float, rng: np.random.Generator) -> np.ndarray:
+    """(R,) of one clip of the role, repeated or cut to ``bars`` of ``quarters`` each. Roles that are not known are melodies.
+
+    ``density`` (-1 .. 1) moves the draw to clips with fewer or more notes; without it all are as likely as in the file.
+    """
+    rows = counts.get(role or "", counts["main_melody"])
+    share = float(np.clip(rng.random() * (1 - abs(density) * _REACH) + max(density, 0) * _REACH, 0, 1 - 1e-9))
+    found = np.resize(rows[int(share * len(rows))], bars) * (quarters / _QUARTERS)
+    return (found + rng.random(bars)).astype(np.int64)  # a part of a note is one by chance

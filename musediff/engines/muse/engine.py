@@ -16,16 +16,19 @@ from torch import Tensor
 from musediff import checkpoint
 from musediff.clip import Clip
 from musediff.engines.base import Request
+from musediff.engines.calibration import UNCHANGED, Calibration, own_strength, read
 from musediff.engines.finishing import into_range, playable
 from musediff.engines.muse import canvas as canvases
+from musediff.engines.muse import density
 from musediff.engines.muse.canvas import Canvas
-from musediff.engines.muse.denoiser import WindowDenoiser, padded
-from musediff.engines.muse.density import notes_per_quarter
+from musediff.engines.muse.chain import Chain, Sampler, draw_noise
+from musediff.engines.muse.denoiser import CLAMPED, Reading, WindowDenoiser, padded
+from musediff.engines.muse.density import notes_per_bar
 from musediff.engines.muse.network import MuseConfig, MuseNetwork
 from musediff.engines.muse.process import q_sample
 from musediff.engines.muse.repair import find_wrong
-from musediff.engines.muse.samplers import DEFAULT_STEPS, SAMPLERS, draw_noise
-from musediff.engines.muse.schedule import Schedule, ScheduleConfig, visited
+from musediff.engines.muse.samplers import DEFAULT_STEPS, SAMPLERS
+from musediff.engines.muse.schedule import Schedule, ScheduleConfig
 from musediff.engines.muse.strength import survival, time_for_strength
 from musediff.errors import BadCheckpoint, BadRequest
 from musediff.tokens import vocab
@@ -33,6 +36,7 @@ from musediff.tokens.grammar import FREE, NOTE_TOKENS
 from musediff.tokens.vocab import Kind
 
 NOTE_KINDS = (Kind.BAR, *vocab.NOTE)
+DEFAULT_SAMPLER = "ddim"
 
 
 @dataclass(slots=True)
@@ -58,7 +62,7 @@ class MuseState:
     total: int
     step: int = 0
     window: Window | None = None
-    raw_legal: list[bool] = field(default_factory=list)  # of every window and variant: was the sequence legal without help?
+    legal: list[bool] = field(default_factory=list)  # of every window and variant: was the sequence legal without help?
 
 
 class MuseEngine:
@@ -67,14 +71,13 @@ class MuseEngine:
     name = "muse"
     usual_steps = DEFAULT_STEPS
 
-    def __init__(self, network: MuseNetwork, schedule: Schedule, readable: bool, sampler: str = "ddim") -> None:
-        """``readable``: the network was trained to be read, see ``denoiser.WindowDenoiser``."""
-        self.network, self.schedule, self.sampler = network.eval().requires_grad_(False), schedule, SAMPLERS[sampler]
-        self.readable = readable
-        self.size = network.config.vocab_size
-        self.table_VD = network.table_VD
+    def __init__(self, network: MuseNetwork, schedule: Schedule, readable: bool, calibration: Calibration = UNCHANGED) -> None:
+        """``readable``: the network was trained to be read, see ``denoiser.Reading``."""
+        self.calibration = calibration
+        self.network, self.schedule, self.readable = network.eval().requires_grad_(False), schedule, readable
+        self.size, self.counts = network.config.vocab_size, density.load()
         of_notes = torch.from_numpy(np.isin(vocab.KIND[: self.size], NOTE_KINDS))
-        self.survival_T = survival(self.table_VD, schedule, torch.Generator().manual_seed(0), of_notes)
+        self.survival_T = survival(network.table_VD, schedule, torch.Generator().manual_seed(0), of_notes)
 
     @classmethod
     def load(cls, folder: Path, dtype: torch.dtype = torch.bfloat16) -> "MuseEngine":
@@ -85,19 +88,18 @@ class MuseEngine:
         """
         config = checkpoint.read_config_of(folder, cls.name)
         try:
-            network = MuseNetwork(MuseConfig(**config["network"]))
             schedule = ScheduleConfig(**config["about"]["schedule"]).build()
             readable = bool(config["about"]["readable"])
         except (TypeError, KeyError, BadRequest) as error:
-            raise BadCheckpoint(f"{folder / 'config.json'}: unknown network or schedule setting ({error}).") from error
-        network.load_state_dict(checkpoint.load_weights(folder, config, vocab.fingerprint(), network.state_dict()))
-        return cls(network.to(dtype), schedule, readable)
+            raise BadCheckpoint(f"{folder / 'config.json'}: unknown schedule setting ({error}).") from error
+        network = checkpoint.load_network(folder, config, vocab.fingerprint(), lambda settings: MuseNetwork(MuseConfig(**settings)))
+        return cls(network.to(dtype), schedule, readable, read(config, folder))
 
     @classmethod
     def tiny(cls) -> "MuseEngine":
         """Random weights, for tests: every clip is legal, none is music."""
         torch.manual_seed(0)
-        return cls(MuseNetwork(replace(MuseConfig.tiny(), normalise=True)), ScheduleConfig(steps=200).build(), readable=True)
+        return cls(MuseNetwork(replace(MuseConfig.tiny(layout=True), normalise=True)), ScheduleConfig(steps=200).build(), readable=True)
 
     @property
     def parameters(self) -> int:
@@ -107,8 +109,10 @@ class MuseEngine:
         """Refuse what this engine cannot do.
 
         Raises:
-            BadRequest: more than one track is to change, or a bar has too many notes.
+            BadRequest: more than one track is to change, a bar has too many notes, or there is no such sampler.
         """
+        if request.sampler not in (None, *SAMPLERS):
+            raise BadRequest(f"sampler {request.sampler!r} is not known. Choose from {', '.join(SAMPLERS)}.")
         if len(request.tracks) != 1:
             raise BadRequest(
                 f"The muse engine changes one track at a time, {len(request.tracks)} are chosen. Choose one, or the slots engine."
@@ -129,8 +133,8 @@ class MuseEngine:
         plan = self._plan(request, counts)
         nothing = request.mode == "modify" and request.strength <= 0
         clips = [request.clip] * request.variants
-        steps = len(visited(self._first_step(request), request.steps))
-        return MuseState(request, generator, clips, [] if nothing else plan, redrawn, 0 if nothing else len(plan) * steps)
+        visits = len(self._times(request))
+        return MuseState(request, generator, clips, [] if nothing else plan, redrawn, 0 if nothing else len(plan) * visits)
 
     def _composes(self, request: Request) -> bool:
         """Whether nothing of the region is kept."""
@@ -139,14 +143,21 @@ class MuseEngine:
 
     def _first_step(self, request: Request) -> int:
         last = self.schedule.steps - 1
-        return last if request.mode != "modify" else max(0, time_for_strength(request.strength, self.survival_T))
+        strength = own_strength(self.calibration, request.strength)
+        return last if request.mode != "modify" else max(0, time_for_strength(strength, self.survival_T))
+
+    def _sampler(self, request: Request) -> Sampler:
+        return SAMPLERS[request.sampler or DEFAULT_SAMPLER]
+
+    def _times(self, request: Request) -> list[int]:
+        """Steps to visit."""
+        return self._sampler(request).times(self.schedule, self._first_step(request), request.steps)
 
     def _new_counts(self, request: Request, rng: np.random.Generator) -> np.ndarray:
-        """(R,) notes of each bar: one density for all, so that only the sum matters. One bar always fits the network."""
+        """(R,) notes of each bar. One bar always fits the network."""
         clip = request.clip
-        quarters = clip.bar_ticks / 480
-        rate = notes_per_quarter(clip.tracks[request.tracks[0]].role, request.density, rng) * quarters
-        counts = np.diff(np.rint(np.arange(clip.num_measures + 1) * rate)).astype(np.int64)
+        role, quarters = clip.tracks[request.tracks[0]].role, clip.bar_ticks / 480
+        counts = notes_per_bar(self.counts, role, request.density, clip.num_measures, quarters, rng)
         prefix = vocab.META_TOKENS + 2 * clip.chords_per_bar + 1
         return np.minimum(counts, (self.network.config.seq_len - prefix - 2) // NOTE_TOKENS)
 
@@ -175,7 +186,7 @@ class MuseEngine:
                 for _ in self._denoise(state, window):
                     state.step += 1
                     yield state
-                state.raw_legal += window.denoiser.legal_without_help()
+                state.legal += window.denoiser.legal_without_help()
                 state.clips = self._placed(state, window)
             state.window = None
         if state.step < state.total:  # windows without anything to do
@@ -197,19 +208,28 @@ class MuseEngine:
         pieces = [canvases.cut(clip, request.tracks[0], first, last) for clip in state.clips]
         kinds = canvases.open_kinds(request)
         laid = [
-            canvases.build(piece, inside, kinds, None if redrawn is None else redrawn[first:last])
+            canvases.build(piece, inside, kinds, None if redrawn is None else redrawn[first:last], self.network.config.layout)
             for (piece, _), redrawn in zip(pieces, state.redrawn, strict=True)
         ]
-        visits = len(visited(self._first_step(request), request.steps))
-        guidance = 1.0 if request.mode == "repair" else request.guidance
-        blend = request.temperature if self.readable else None
-        denoiser = WindowDenoiser(self.network, self.schedule, pieces[0][0], laid, guidance, visits, blend)
+        denoiser = WindowDenoiser(self.network, self.schedule, pieces[0][0], laid, self._reading(request), len(self._times(request)))
         return Window(place, [piece for piece, _ in pieces], [index for _, index in pieces], laid, denoiser)
 
+    def _reading(self, request: Request) -> Reading:
+        nearest = self._sampler(request).leaves_x
+        return Reading(
+            guidance=1.0 if request.mode == "repair" else request.guidance,
+            blend=request.temperature if self.readable and not nearest else None,
+            clamped=CLAMPED if request.strict and not nearest else 0.0,
+            nearest=nearest,
+        )
+
     def _find(self, request: Request, window: Window) -> None:
-        """Close all tokens but those that the network thinks wrong."""
-        for canvas in window.canvases:
-            found = find_wrong(self.network, self.schedule, window.denoiser.prefixes[0], canvas, self.survival_T, request.strength)
+        """Close all tokens but those that are said to be wrong, or else those that the network thinks wrong."""
+        for canvas, index in zip(window.canvases, window.index, strict=True):
+            if request.wrong is None:
+                found = find_wrong(self.network, self.schedule, window.denoiser.prefixes[0], canvas, self.survival_T, request.strength)
+            else:
+                found = canvases.told_wrong(canvas, {i: request.wrong.get(note, frozenset()) for i, note in enumerate(index.tolist())})
             canvas.fixed = np.where(found, canvas.fixed, canvas.ids)
 
     def _denoise(self, state: MuseState, window: Window) -> Iterator[Tensor]:
@@ -218,15 +238,16 @@ class MuseEngine:
         ids_BL = padded(window.canvases, "ids", vocab.PAD)
         noised_BL = padded(window.canvases, "fixed", vocab.PAD) == FREE
         anchor_BLD = self.network.embed(ids_BL)
-        times = visited(self._first_step(request), request.steps)
+        times, sampler = self._times(request), self._sampler(request)
         noise_BLD = draw_noise(anchor_BLD, state.generator)
         x_BLD = q_sample(anchor_BLD, torch.full((len(ids_BL),), times[0]), self.schedule, noise_BLD, noised_BL)
-        # A respaced schedule may end with some signal left; there is none in what is new.
-        new_BL = noised_BL & (padded(window.canvases, "source", canvases.NEW) == canvases.NEW)
+        # The last step leaves a little signal, a respaced schedule more; there is none in what is new or wrong.
+        new_BL = noised_BL & ((padded(window.canvases, "source", canvases.NEW) == canvases.NEW) | (request.mode == "repair"))
         x_BLD = torch.where(new_BL[..., None], noise_BLD, x_BLD)
-        chain = self.sampler(window.denoiser, self.schedule, times, x_BLD, anchor_BLD, noised_BL, state.generator)
-        for _, x0_BLD in chain:
-            yield x0_BLD
+        for left_BLD in sampler.walk(Chain(window.denoiser, self.schedule, times, anchor_BLD, noised_BL, state.generator), x_BLD):
+            if sampler.leaves_x:
+                window.denoiser.read(left_BLD)
+            yield left_BLD
 
     def _placed(self, state: MuseState, window: Window) -> list[Clip]:
         """The clips with the window as its last guess has it."""
@@ -237,6 +258,10 @@ class MuseEngine:
             kept, changed = canvases.to_notes(canvas, tokens[: canvas.length], piece, clip.end_ticks - first * clip.bar_ticks)
             found.append(canvases.splice(clip, state.request.tracks[0], first, index, kept, changed))
         return found
+
+    def raw_legal(self, state: MuseState) -> float | None:
+        """Of the windows that are done. A strict job has had help on the way, in its last visits."""
+        return float(np.mean(state.legal)) if state.legal else None
 
     def finish(self, state: MuseState) -> list[Clip]:
         """Clips as they stand: the window under way as its last guess has it, later ones as they were."""

@@ -22,12 +22,14 @@ SELF_CONDITIONED = 0.5  # share of the batches that are told a guess, if the net
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Tokens (B, L): what is shown (perhaps damaged), what is right, which are noised, and which are padding."""
+    """Tokens (B, L): what is shown (perhaps damaged), what is right, which are noised, and which are padding. ``layout_BLC``:
+    where each stands, for a network that is told."""
 
     ids_BL: Tensor
     clean_BL: Tensor
     noised_BL: Tensor
     pad_BL: Tensor
+    layout_BLC: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def losses(
     shown_BLD, clean_BLD = network.embed(batch.ids_BL), network.embed(batch.clean_BL)
     x_BLD = q_sample(shown_BLD, t_B, schedule, draw(shown_BLD), aimed_BL)
     time_B = schedule.time(t_B).to(x_BLD.device)
-    x0_BLD = network(x_BLD, time_B, batch.pad_BL, first_guess(network, x_BLD, time_B, batch.pad_BL, generator))
+    x0_BLD = network(x_BLD, time_B, batch.pad_BL, first_guess(network, x_BLD, time_B, batch, generator), batch.layout_BLC)
     mse_B = mean_over((clean_BLD - x0_BLD).square().mean(-1), aimed_BL)
     with torch.set_grad_enabled(torch.is_grad_enabled() and weights.anchor > 0):
         nll_B = mean_over(cross_entropy(network, x0_BLD, batch.clean_BL), aimed_BL)
@@ -103,14 +105,14 @@ def losses(
     return Losses(loss_B, mse_B, nll_B.detach(), tT_B, rounding_B, aimed_BL.sum(-1))
 
 
-def first_guess(network: MuseNetwork, x_BLD: Tensor, time_B: Tensor, pad_BL: Tensor, generator: torch.Generator) -> Tensor | None:
+def first_guess(network: MuseNetwork, x_BLD: Tensor, time_B: Tensor, batch: Batch, generator: torch.Generator) -> Tensor | None:
     """For half of the batches, what the network says without a guess."""
     if not network.config.self_conditioning:
         return None
     if float(torch.rand((), generator=generator, device=generator.device)) >= SELF_CONDITIONED:
         return None
     with torch.no_grad():
-        return network(x_BLD, time_B, pad_BL)
+        return network(x_BLD, time_B, batch.pad_BL, None, batch.layout_BLC)
 
 
 def q_spread(x_BLD: Tensor, schedule: Schedule, noise_BLD: Tensor) -> Tensor:

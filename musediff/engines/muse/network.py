@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from musediff.chords import NO_CHORD, QUALITIES, pitch_classes
 from musediff.errors import BadRequest
-from musediff.tokens.vocab import SIZE
+from musediff.tokens.commu import CHORD_PLACES, LAYOUT_SIZES
+from musediff.tokens.vocab import CHORD, SIZE, chord_of
 
 NORM_EPSILON = 1e-12
 
@@ -36,14 +38,15 @@ class MuseConfig:
     self_conditioning: bool = False
     normalise: bool = False
     tied: bool = True  # the head's matrix is the embedding table
+    layout: bool = False  # it is told where each token stands and the chords there (``commu.layout``); bars are always given
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.width % self.heads:
             raise BadRequest(f"network: a width of {self.width} cannot be shared by {self.heads} heads. Make it a multiple.")
 
     @staticmethod
-    def tiny(vocab_size: int = SIZE, seq_len: int = 256) -> "MuseConfig":
-        return MuseConfig(vocab_size, seq_len, 16, 16, width=32, layers=2, heads=2, feed_forward=64)
+    def tiny(vocab_size: int = SIZE, seq_len: int = 256, layout: bool = False) -> "MuseConfig":
+        return MuseConfig(vocab_size, seq_len, 16, 16, width=32, layers=2, heads=2, feed_forward=64, layout=layout)
 
 
 def time_code(time_B: Tensor, width: int) -> Tensor:
@@ -89,6 +92,18 @@ class Block(nn.Module):
         return self.norm_mlp(x_BLW + F.dropout(self.narrow(F.gelu(self.widen(x_BLW))), dropout))
 
 
+def chord_features() -> Tensor:
+    """(C, 24) of the chords of a layout: the pitch classes that sound, and the root. Tables begin as sums of these: from zero they
+    had hardly moved after 500 steps, and the chords with them were worth no more than without."""
+    found = torch.zeros(LAYOUT_SIZES[-1], 2 * 12)
+    for row in range(1, len(found)):
+        chord = chord_of(CHORD + row - 1)
+        found[row, list(pitch_classes(chord))] = 1
+        if chord != NO_CHORD:
+            found[row, 12 + chord // len(QUALITIES)] = 1
+    return found
+
+
 def _projection(before: int, after: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(before, width), nn.Tanh(), nn.Linear(width, after))
 
@@ -110,7 +125,13 @@ class MuseNetwork(nn.Module):
         self.norm = nn.LayerNorm(width, NORM_EPSILON)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.down = None if config.embedding == width else _projection(width, config.embedding, width)
-        nn.init.normal_(self.position.weight, std=0.3)  # as large as projected tokens: neither drowns the other
+        self.places = nn.ModuleList(nn.Embedding(size, width) for size in LAYOUT_SIZES) if config.layout else None
+        for name, table in self.named_modules():
+            if isinstance(table, nn.Embedding) and name != "token":
+                nn.init.normal_(table.weight, std=0.3)  # as large as projected tokens: neither drowns the other
+        for table in (self.places or ())[-CHORD_PLACES:]:
+            assert isinstance(table, nn.Embedding)
+            table.weight.data = chord_features() @ torch.randn(2 * 12, width) * 0.1
 
     @property
     def table_VD(self) -> Tensor:
@@ -138,9 +159,12 @@ class MuseNetwork(nn.Module):
         code = time_code(time_B, self.config.time_embedding).to(self.time_in.weight.dtype)
         return self.time_out(F.silu(self.time_in(code)))
 
-    def forward(self, x_BLD: Tensor, time_B: Tensor, pad_BL: Tensor | None, guess_BLD: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_BLD: Tensor, time_B: Tensor, pad_BL: Tensor | None, guess_BLD: Tensor | None = None, layout_BLC: Tensor | None = None
+    ) -> Tensor:
         """(B, L, D) clean embeddings.
 
+        ``layout_BLC`` is for a network that is told where each token stands, and is left out for any other.
         ``pad_BL`` is True where nobody may look; None lets all tokens look at all others, as the original does.
         ``guess_BLD`` is the last prediction, for self-conditioning (Chen et al. 2022); None says there is none yet.
         """
@@ -151,6 +175,9 @@ class MuseNetwork(nn.Module):
         if self.up is not None:
             x_BLW = self.up(x_BLW)
         x_BLW = x_BLW + self.position.weight[: x_BLW.shape[1]] + self.embed_time(time_B)[:, None]
+        assert (self.places is None) == (layout_BLC is None)
+        if self.places is not None and layout_BLC is not None:
+            x_BLW = x_BLW + sum(table(layout_BLC[..., i]) for i, table in enumerate(self.places))
         x_BLW = F.dropout(self.norm(x_BLW), self.config.dropout, self.training)
         attend_B11L = None if pad_BL is None else ~pad_BL[:, None, None, :]
         for block in self.blocks:

@@ -1,116 +1,52 @@
-"""The reverse process on one clock: noise, and the steps to visit -> a guess at the clean embeddings after each visit.
+"""The reverse process on one clock: noise -> a guess at the clean embeddings after each visit.
 
-Every sampler goes from one *visited* step to the next and ends clean: the last x0 is the result. Each is a generator,
-so that its caller shows progress and may stop. The denoiser is any function of (x_t, t): rounding and grammar belong to it.
-Suffixes as in ``process``.
+Every sampler here goes from one *visited* step to the next and ends clean: the last x0 is the result. Each is a generator,
+so that its caller shows progress and may stop. Suffixes as in ``process``.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from musediff.engines.muse.network import MuseNetwork
-from musediff.engines.muse.process import anchored, ddim_step, posterior, q_sample
+from musediff.engines.muse.chain import Chain, Sampler, each
+from musediff.engines.muse.compat import strided, strided_loop
+from musediff.engines.muse.process import ddim_step, posterior
 from musediff.engines.muse.schedule import Schedule
 
-Denoise = Callable[[Tensor, int], Tensor]
 DEFAULT_STEPS = 20
 
 
-class Sampler(Protocol):
-    """Yields (number of the visit, x0). ``times`` descend; ``x_BLD`` is the noised start at ``times[0]``, see ``start``."""
-
-    def __call__(
-        self,
-        denoise: Denoise,
-        schedule: Schedule,
-        times: Sequence[int],
-        x_BLD: Tensor,
-        anchor_BLD: Tensor,
-        noised_BL: Tensor,
-        generator: torch.Generator,
-    ) -> Iterator[tuple[int, Tensor]]: ...
-
-
-def draw_noise(like_BLD: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers. They are drawn where the generator lives, so that a seed means the same on every device."""
-    return torch.randn(like_BLD.shape, generator=generator, device=generator.device).to(like_BLD.device)
-
-
-def start(x0_BLD: Tensor, t: int, schedule: Schedule, noised_BL: Tensor, generator: torch.Generator) -> Tensor:
-    """x_t of ``x0_BLD``; at the last step nothing of the source can be read from it."""
-    return q_sample(x0_BLD, _each(t, x0_BLD), schedule, draw_noise(x0_BLD, generator), noised_BL)
-
-
-def _each(t: int, x_BLD: Tensor) -> Tensor:
-    return torch.full((len(x_BLD),), t)
-
-
-def _visits(times: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """(number, step, next step), the last next step being -1 (clean)."""
-    assert len(times) and all(a > b for a, b in zip(times, [*times[1:], -1], strict=True)), f"not descending steps: {times}"
-    for number, t in enumerate(times):
-        yield number, t, times[number + 1] if number + 1 < len(times) else -1
-
-
-def ddim(
-    denoise: Denoise,
-    schedule: Schedule,
-    times: Sequence[int],
-    x_BLD: Tensor,
-    anchor_BLD: Tensor,
-    noised_BL: Tensor,
-    generator: torch.Generator,
-    eta: float = 0.0,
-) -> Iterator[tuple[int, Tensor]]:
+def ddim(chain: Chain, x_BLD: Tensor, eta: float = 0.0) -> Iterator[Tensor]:
     """Song et al. 2021, between visited steps. ``eta`` 0 is deterministic, 1 as noisy as ``ancestral``."""
-    for number, t, s in _visits(times):
-        x0_BLD = anchored(denoise(x_BLD, t), anchor_BLD, noised_BL)
-        yield number, x0_BLD
+    for t, s in chain.visits():
+        x0_BLD = chain.guess(x_BLD, t)
+        yield x0_BLD
         if s >= 0:
-            noise_BLD = draw_noise(x_BLD, generator) if eta else None
-            x_BLD = ddim_step(x_BLD, x0_BLD, _each(t, x_BLD), _each(s, x_BLD), schedule, eta, noise_BLD)
-            x_BLD = anchored(x_BLD, anchor_BLD, noised_BL)
+            noise_BLD = chain.noise() if eta else None
+            x_BLD = chain.keep(ddim_step(x_BLD, x0_BLD, each(t, x_BLD), each(s, x_BLD), chain.schedule, eta, noise_BLD))
 
 
-def ancestral(
-    denoise: Denoise,
-    schedule: Schedule,
-    times: Sequence[int],
-    x_BLD: Tensor,
-    anchor_BLD: Tensor,
-    noised_BL: Tensor,
-    generator: torch.Generator,
-) -> Iterator[tuple[int, Tensor]]:
+def ancestral(chain: Chain, x_BLD: Tensor) -> Iterator[Tensor]:
     """Draws from q(x_s | x_t, x0) of the predicted x0 (Ho et al. 2020), s being the next visited step."""
-    for number, t, s in _visits(times):
-        x0_BLD = anchored(denoise(x_BLD, t), anchor_BLD, noised_BL)
-        yield number, x0_BLD
+    for t, s in chain.visits():
+        x0_BLD = chain.guess(x_BLD, t)
+        yield x0_BLD
         if s >= 0:
-            mean_BLD, variance = posterior(x_BLD, x0_BLD, _each(t, x_BLD), _each(s, x_BLD), schedule)
-            x_BLD = anchored(mean_BLD + variance.sqrt() * draw_noise(x_BLD, generator), anchor_BLD, noised_BL)
+            mean_BLD, variance = posterior(x_BLD, x0_BLD, each(t, x_BLD), each(s, x_BLD), chain.schedule)
+            x_BLD = chain.keep(mean_BLD + variance.sqrt() * chain.noise())
 
 
-def dpm_solver_pp_2m(
-    denoise: Denoise,
-    schedule: Schedule,
-    times: Sequence[int],
-    x_BLD: Tensor,
-    anchor_BLD: Tensor,
-    noised_BL: Tensor,
-    generator: torch.Generator,
-) -> Iterator[tuple[int, Tensor]]:
+def dpm_solver_pp_2m(chain: Chain, x_BLD: Tensor) -> Iterator[Tensor]:
     """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): x0 extrapolated from the last two visits; no random numbers."""
-    bar = schedule.alpha_bar(torch.tensor(times))
+    bar = chain.schedule.alpha_bar(torch.tensor(chain.times))
     signal, noise = bar.sqrt(), (1 - bar).sqrt()
     clock = (signal / noise).log()  # half the logarithm of the signal-to-noise ratio
     before_BLD = None
-    for number, t, s in _visits(times):
-        x0_BLD = anchored(denoise(x_BLD, t), anchor_BLD, noised_BL)
-        yield number, x0_BLD
+    for number, (t, s) in enumerate(chain.visits()):
+        x0_BLD = chain.guess(x_BLD, t)
+        yield x0_BLD
         if s >= 0:
             jump = clock[number + 1] - clock[number]
             aim_BLD = x0_BLD
@@ -119,25 +55,20 @@ def dpm_solver_pp_2m(
                 aim_BLD = (1 + share) * x0_BLD - share * before_BLD
             keep = float(noise[number + 1] / noise[number])
             add = -float(signal[number + 1] * torch.expm1(-jump))
-            x_BLD = anchored(keep * x_BLD + add * aim_BLD, anchor_BLD, noised_BL)
+            x_BLD = chain.keep(keep * x_BLD + add * aim_BLD)
             before_BLD = x0_BLD
 
 
-SAMPLERS: Mapping[str, Sampler] = MappingProxyType({"ddim": ddim, "ancestral": ancestral, "dpm": dpm_solver_pp_2m})
+def _from_the_last(schedule: Schedule, first: int, steps: int) -> list[int]:
+    """The original's visits, without those that are noisier than ``first``."""
+    return [t for t in strided(schedule.steps, min(steps, schedule.steps)) if t <= first] or [first]
 
 
-class NetworkDenoiser:
-    """A network as a function of (x_t, t). It remembers its last guess if the network was trained to be told it."""
-
-    def __init__(self, network: MuseNetwork, schedule: Schedule, pad_BL: Tensor | None, remember: bool = True) -> None:
-        self.network, self.schedule, self.pad_BL = network, schedule, pad_BL
-        self.remember = remember and network.config.self_conditioning
-        self.guess_BLD: Tensor | None = None
-
-    @torch.no_grad()
-    def __call__(self, x_BLD: Tensor, t: int) -> Tensor:
-        time_B = self.schedule.time(_each(t, x_BLD)).to(x_BLD.device)
-        x0_BLD = self.network(x_BLD, time_B, self.pad_BL, self.guess_BLD)
-        if self.remember:
-            self.guess_BLD = x0_BLD
-        return x0_BLD
+SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
+    {
+        "ddim": Sampler(ddim),
+        "ancestral": Sampler(ancestral),
+        "dpm": Sampler(dpm_solver_pp_2m),
+        "original": Sampler(strided_loop, _from_the_last, leaves_x=True),  # to compare with
+    }
+)

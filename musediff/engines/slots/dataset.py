@@ -15,7 +15,7 @@ from musediff.clip import INSTRUMENTS, PITCH_RANGES, TIME_SIGNATURES
 from musediff.data.store import UNKNOWN, Store
 from musediff.engines.clip_rows import ClipRows, frame_at, transposed
 from musediff.engines.slots import vocab
-from musediff.engines.slots.network import Slots
+from musediff.engines.slots.batch import Slots
 
 
 @dataclass(frozen=True, slots=True)

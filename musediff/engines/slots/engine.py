@@ -10,13 +10,15 @@ import torch
 from musediff import checkpoint
 from musediff.clip import Clip
 from musediff.engines.base import Request
+from musediff.engines.calibration import UNCHANGED, Calibration, own_strength, read
 from musediff.engines.slots import layout, vocab
+from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.codec import Encoded
 from musediff.engines.slots.constraints import allowed
-from musediff.engines.slots.network import NetworkConfig, Slots, SlotsNetwork
+from musediff.engines.slots.network import NetworkConfig, SlotsNetwork
 from musediff.engines.slots.repair import find_wrong
 from musediff.engines.slots.sampler import FieldSampler, Noise, denoise, sample_counts
-from musediff.errors import BadCheckpoint
+from musediff.errors import BadRequest
 
 REPAIR_TEMPERATURE = 0.6  # engines.md 7: refilling found mistakes; closer to the likeliest note than composing
 DENSITY_BIAS = 0.25  # logit per note of a bar at density 1
@@ -43,7 +45,7 @@ class SlotsEngine:
     name = "slots"
     usual_steps = 16
 
-    def __init__(self, network: SlotsNetwork, calibration: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 1.0))) -> None:
+    def __init__(self, network: SlotsNetwork, calibration: Calibration = UNCHANGED) -> None:
         self.network = network.eval().requires_grad_(False)
         self.calibration = calibration
 
@@ -55,16 +57,8 @@ class SlotsEngine:
             BadCheckpoint: see ``checkpoint``; or the network's settings are not ours.
         """
         config = checkpoint.read_config_of(folder, cls.name)
-        try:
-            network = SlotsNetwork(NetworkConfig(**config["network"]))
-        except TypeError as error:
-            raise BadCheckpoint(f"{folder / 'config.json'}: unknown network setting ({error}).") from error
-        network.load_state_dict(checkpoint.load_weights(folder, config, vocab.fingerprint(), network.state_dict()))
-        try:
-            calibration = tuple((float(a), float(b)) for a, b in config["about"].get("calibration", ((0, 0), (1, 1))))
-        except (AttributeError, TypeError, ValueError) as error:
-            raise BadCheckpoint(f"{folder / 'config.json'}: the calibration is no list of pairs ({error}).") from error
-        return cls(network.to(dtype), calibration)
+        network = checkpoint.load_network(folder, config, vocab.fingerprint(), lambda settings: SlotsNetwork(NetworkConfig(**settings)))
+        return cls(network.to(dtype), read(config, folder))
 
     @classmethod
     def tiny(cls) -> "SlotsEngine":
@@ -77,7 +71,13 @@ class SlotsEngine:
         return sum(p.numel() for p in self.network.parameters())
 
     def check(self, request: Request) -> None:
-        """Every request of at most ``vocab.MAX_TRACKS`` tracks can be done."""
+        """Every request of at most ``vocab.MAX_TRACKS`` tracks can be done.
+
+        Raises:
+            BadRequest: a sampler is asked for.
+        """
+        if request.sampler is not None:
+            raise BadRequest(f"sampler {request.sampler!r}: the slots engine has one way to sample. Leave it out or choose muse.")
         assert len(request.clip.tracks) <= vocab.MAX_TRACKS
 
     def prepare(self, request: Request, generator: torch.Generator) -> SlotsState:
@@ -104,13 +104,8 @@ class SlotsEngine:
         return SlotsState(request, generator, tracks, rows, redrawn, request.steps)
 
     def _share(self, request: Request) -> float:
-        """Share of notes to hide so that the share of notes that change is the strength (measured, stored with the weights)."""
-        if request.mode != "modify":
-            return 1.0
-        if request.strength == 0:
-            return 0.0
-        strengths, shares = zip(*self.calibration, strict=True)
-        return float(np.interp(request.strength, strengths, shares))
+        """Share of notes to hide."""
+        return own_strength(self.calibration, request.strength) if request.mode == "modify" else 1.0
 
     def steps(self, state: SlotsState) -> Iterator[SlotsState]:
         """Counts, then one denoising step a turn."""
@@ -145,11 +140,18 @@ class SlotsEngine:
         state.rows = [layout.refill(row, c, again, rng) for row, c, again in zip(state.rows, drawn, state.redrawn, strict=True)]
 
     def _find(self, state: SlotsState) -> None:
-        """Judge the notes that may change and hide what is wrong of them."""
+        """Hide what is said to be wrong of the notes that may change, or else what the judge thinks wrong."""
+        if state.request.wrong is not None:
+            for row in state.rows:
+                row.hidden = row.open & layout.told_wrong(row, state.request.tracks[0], state.request.wrong)
+            return
         slots, noise = layout.batch(state.rows, state.request.clip)
         wrong_BNF = find_wrong(self.network, slots, noise.open_BNF, state.request.strength)
         for i, row in enumerate(state.rows):
             row.hidden = row.open & wrong_BNF[i, : len(row.bar)].numpy()
+
+    def raw_legal(self, state: SlotsState) -> None:
+        """Notes are slots, not a sequence: nothing illegal can be drawn."""
 
     def finish(self, state: SlotsState) -> list[Clip]:
         """Clips as they stand: notes still hidden are left out."""

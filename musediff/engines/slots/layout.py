@@ -4,18 +4,19 @@ One row is one variant. Counts of bars that may change are drawn before this (``
 kept notes of such a bar are filled up with hidden slots to the drawn count.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from musediff.clip import Clip, Note, Track
-from musediff.engines.base import Request
+from musediff.engines.base import VALUES, Request
 from musediff.engines.finishing import into_range, only_louder, playable, until, velocity_limits
 from musediff.engines.slots import vocab
+from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.codec import Encoded, chord_rows, decode_note, encode_track, part_classes, shared_classes
 from musediff.engines.slots.dataset import places
-from musediff.engines.slots.network import Slots
 from musediff.engines.slots.sampler import Noise
 
 NEW = -1  # source index of a slot that is no note of the clip
@@ -67,6 +68,14 @@ def start_row(tracks: list[Encoded], inside: np.ndarray, fields: np.ndarray) -> 
     source = np.concatenate([t.source for t in tracks])
     may = inside[bar, track][:, None] & fields[None, :]
     return Row(track, bar, values, source, may, np.zeros_like(may))
+
+
+def told_wrong(row: Row, track: int, wrong: Mapping[int, frozenset[str]]) -> np.ndarray:
+    """(N, 4) classes of the values ``wrong``, by the note of the track; the classes are in the order of ``VALUES``."""
+    found = np.zeros_like(row.open)
+    for slot in np.flatnonzero(row.track == track):
+        found[slot] = [name in wrong.get(int(row.source[slot]), ()) for name in VALUES]
+    return found
 
 
 def refill(row: Row, counts: np.ndarray, redrawn: np.ndarray, rng: np.random.Generator) -> Row:

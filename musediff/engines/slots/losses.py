@@ -12,45 +12,70 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from musediff.engines.slots import vocab
-from musediff.engines.slots.network import Slots, SlotsNetwork, chord_at
+from musediff.engines.slots.batch import Slots, place_at
+from musediff.engines.slots.network import SlotsNetwork
 from musediff.engines.slots.process import Noised
 
 WRONG_WEIGHT, RIGHT_WEIGHT, RIGHT_SHARE = 0.5, 0.1, 0.15
+JUDGE_WEIGHT = 2
 
 
 @dataclass(slots=True)
 class NoteLosses:
-    """Means over the batch; ``total`` is what is trained."""
+    """Sums over the batch. What is trained is each over its tokens, of this batch or of many, see ``note_tokens``."""
 
-    total: Tensor
-    fields: list[Tensor]  # of the hidden fields, in the order of vocab.FIELDS
+    parts: Tensor  # (F + 1,) of the fields, in the order of vocab.FIELDS, and of the judge
+    hidden: list[Tensor]  # for the log: means over the hidden fields alone
     judge: Tensor
+    hidden_B: Tensor  # sums over the hidden fields of each clip
 
 
-def note_losses(network: SlotsNetwork, noised: Noised, generator: torch.Generator) -> NoteLosses:
-    """Losses of one noised batch."""
-    hidden = network(noised.slots)
+def note_weights(noised: Noised, generator: torch.Generator) -> Tensor:
+    """(B, N, F) what each field counts; 0 where nothing is trained."""
     wrong_BN = noised.wrong_BNF.any(-1)
     right_BN = noised.judged_BNF.all(-1) & ~wrong_BN
     right_BN = right_BN & (torch.rand(right_BN.shape, generator=generator, device=right_BN.device) < RIGHT_SHARE)
-    need_BN = noised.hidden_BNF.any(-1) | wrong_BN | right_BN
+    seen_BN = torch.where(wrong_BN, WRONG_WEIGHT, torch.where(right_BN, RIGHT_WEIGHT, 0.0))
+    return torch.where(noised.hidden_BNF, 1.0, seen_BN[..., None])
+
+
+def note_tokens(noised: Noised, weight_BNF: Tensor) -> Tensor:
+    """(F + 1,) weighted tokens of each part of the losses."""
+    return torch.cat((weight_BNF.sum((0, 1)), noised.judged_BNF.sum()[None]))
+
+
+def note_losses(network: SlotsNetwork, noised: Noised, weight_BNF: Tensor) -> NoteLosses:
+    """Losses of one noised batch."""
+    hidden = network(noised.slots)
+    need_BN = (weight_BNF > 0).any(-1)
+    clip_X = need_BN.nonzero()[:, 0]
     slot_XD, clean_XF, hidden_XF = hidden.slot_BND[need_BN], noised.clean_BNF[need_BN], noised.hidden_BNF[need_BN]
-    visible_X = torch.where(wrong_BN[need_BN], WRONG_WEIGHT, torch.where(right_BN[need_BN], RIGHT_WEIGHT, 0.0))
-    chord_X = chord_at(noised.slots, noised.clean_BNF[..., vocab.POSITION])[need_BN]
-    total, fields = slot_XD.new_zeros((), dtype=torch.float32), []
+    place = place_at(noised.slots, noised.clean_BNF[..., vocab.POSITION]).take(need_BN)
+    parts, fields, hidden_B = [], [], torch.zeros(len(need_BN), device=need_BN.device)
     for field in range(len(vocab.FIELDS)):
-        logits_XV = network.field_logits(field, slot_XD, clean_XF, chord_X)
+        logits_XV = network.field_logits(field, slot_XD, clean_XF, place)
         loss_X = F.cross_entropy(logits_XV.float(), clean_XF[:, field], reduction="none")
-        weight_X = torch.where(hidden_XF[:, field], 1.0, visible_X)
-        total = total + (loss_X * weight_X).sum() / weight_X.sum().clamp(min=1)
-        fields.append((loss_X * hidden_XF[:, field]).sum().detach() / hidden_XF[:, field].sum().clamp(min=1))
+        parts.append((loss_X * weight_BNF[need_BN][:, field]).sum())
+        loss_X = loss_X.detach() * hidden_XF[:, field]
+        fields.append(loss_X.sum() / hidden_XF[:, field].sum().clamp(min=1))
+        hidden_B.index_add_(0, clip_X, loss_X)
     judge_BNF = F.binary_cross_entropy_with_logits(network.wrong_logits(hidden).float(), noised.wrong_BNF.float(), reduction="none")
-    judge = (judge_BNF * noised.judged_BNF).sum() / noised.judged_BNF.sum().clamp(min=1)
-    return NoteLosses(total + 2 * judge, fields, judge.detach())
+    judge = (judge_BNF * noised.judged_BNF).sum()
+    mean = judge.detach() / noised.judged_BNF.sum().clamp(min=1)
+    return NoteLosses(torch.stack((*parts, JUDGE_WEIGHT * judge)), fields, mean, hidden_B)
 
 
-def count_loss(network: SlotsNetwork, slots: Slots, generator: torch.Generator) -> Tensor:
-    """Mean cross-entropy of hidden counts. Notes of bars whose count is hidden are out of sight; in most batches
+@dataclass(slots=True)
+class HiddenCounts:
+    """A batch whose counts are to be found."""
+
+    slots: Slots  # what the network sees
+    hidden_BRK: Tensor
+    counts_BRK: Tensor  # what it should say
+
+
+def hide_counts(slots: Slots, generator: torch.Generator) -> HiddenCounts:
+    """Hide counts of a clean batch. Notes of bars whose count is hidden are out of sight; in most batches
     all notes are, so that counts can be drawn before any note exists."""
     batch, bars, tracks = slots.counts_BRK.shape
     device = slots.counts_BRK.device
@@ -64,9 +89,13 @@ def count_loss(network: SlotsNetwork, slots: Slots, generator: torch.Generator) 
     seen = slots.but(slots.values_BNF)
     seen.counts_BRK = torch.where(hidden_BRK, vocab.COUNT_MASK, slots.counts_BRK)
     seen.given_BN, seen.pad_BN = ~out, out
-    logits = network.count_logits(network(crop(seen)))[hidden_BRK]
-    total = F.cross_entropy(logits.float(), slots.counts_BRK[hidden_BRK], reduction="sum")
-    return total / hidden_BRK.sum().clamp(min=1)  # a batch of one may have nothing hidden
+    return HiddenCounts(crop(seen), hidden_BRK, slots.counts_BRK)
+
+
+def count_loss(network: SlotsNetwork, hidden: HiddenCounts) -> Tensor:
+    """Cross-entropy of the hidden counts, summed; 0 where nothing is hidden, as can be in a batch of one."""
+    logits = network.count_logits(network(hidden.slots))[hidden.hidden_BRK]
+    return F.cross_entropy(logits.float(), hidden.counts_BRK[hidden.hidden_BRK], reduction="sum")
 
 
 def crop(slots: Slots) -> Slots:

@@ -5,7 +5,7 @@ The sequence is [shared conditions | tracks | bars with their chords | counts (b
 No time embedding: the share of masked slots tells the noise level (MDLM, Sahoo et al. 2024).
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from musediff.chords import INTERVALS, NO_CHORD, NUM_CHORDS
 from musediff.engines.slots import vocab
+from musediff.engines.slots.batch import Place, Slots, place_at
+from musediff.engines.slots.neighbours import Neighbours
 
 MOST_SCORES = 4_000_000  # of one head and layer; above, attention takes the fused kernel
 
@@ -26,35 +28,11 @@ class NetworkConfig:
     heads: int = 4
     dropout: float = 0.0
     in_note: bool = True  # False: four parallel heads, for the ablation
+    neighbours: bool = False  # each note is told the notes around it; weights made before there was this know nothing of it
 
     @staticmethod
     def tiny() -> "NetworkConfig":
-        return NetworkConfig(width=32, layers=2, heads=2)
-
-
-@dataclass(slots=True)
-class Slots:
-    """A batch of clips as classes. Masked values have the class ``SIZES[f]``, masked counts ``COUNT_MASK``."""
-
-    shared_BF: Tensor
-    chords_BRC: Tensor  # C half beats of a bar
-    parts_BKF: Tensor
-    counts_BRK: Tensor
-    values_BNF: Tensor
-    bar_BN: Tensor
-    track_BN: Tensor
-    index_BN: Tensor  # place of the slot among those of its bar and track
-    ordinal_BN: Tensor  # place of the slot among those of its track
-    given_BN: Tensor  # True: trusted and frozen. False: masked, or visible and perhaps wrong
-    pad_BN: Tensor
-    pad_BR: Tensor
-    pad_BK: Tensor
-
-    def to(self, device: torch.device | str) -> "Slots":
-        return Slots(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
-
-    def but(self, values_BNF: Tensor) -> "Slots":
-        return replace(self, values_BNF=values_BNF)
+        return NetworkConfig(width=32, layers=2, heads=2, neighbours=True)
 
 
 def chord_features() -> Tensor:
@@ -64,14 +42,6 @@ def chord_features() -> Tensor:
         for step in INTERVALS[chord % 9]:
             table[chord, (chord // 9 + step) % 12] = 1.0
     return table
-
-
-def chord_at(slots: Slots, position_BN: Tensor) -> Tensor:
-    """Chord id sounding at a position of the slot's bar. Masked positions give the chord of the bar's start."""
-    per_chord = 240 // vocab.POSITION_TICKS
-    half_beat = torch.where(position_BN < vocab.MAX_POSITIONS, position_BN, 0) // per_chord
-    flat = slots.chords_BRC.flatten(1)
-    return flat.gather(1, slots.bar_BN * vocab.CHORDS_PER_BAR + half_beat)
 
 
 class Rotary(nn.Module):
@@ -119,13 +89,12 @@ def attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, attend_B11L: Tenso
     return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=attend_B11L)
 
 
-class Block(nn.Module):
-    """Pre-norm attention and feed-forward, each added to the stream."""
+class Layers(nn.Module):
+    """What a block is made of, pre-norm: attention and feed-forward, each added to the stream. How tokens attend is left to ``Block``."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        width = config.width
-        self.heads, self.dropout = config.heads, config.dropout
+        self.heads, self.dropout = heads, dropout
         self.norm_attention = nn.LayerNorm(width, bias=False)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
@@ -133,15 +102,26 @@ class Block(nn.Module):
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
 
-    def forward(self, x_BLD: Tensor, attend_B11L: Tensor | None, cosine: Tensor, sine: Tensor) -> Tensor:
-        qkv = self.qkv(self.norm_attention(x_BLD)).unflatten(-1, (3 * self.heads, -1)).transpose(1, 2)
-        q, k = rotate(qkv[:, : 2 * self.heads], cosine, sine).chunk(2, 1)
-        mixed = attention(q, k, qkv[:, 2 * self.heads :], attend_B11L)
-        x_BLD = x_BLD + self._drop(self.out(mixed.transpose(1, 2).flatten(2)))
+    def asked(self, x_BLD: Tensor) -> Tensor:
+        """(B, 3 H, L, E) queries, keys and values of all heads."""
+        return self.qkv(self.norm_attention(x_BLD)).unflatten(-1, (3 * self.heads, -1)).transpose(1, 2)
+
+    def added(self, x_BLD: Tensor, mixed_BHLE: Tensor) -> Tensor:
+        """The stream behind the block; ``mixed_BHLE``: what the heads found."""
+        x_BLD = x_BLD + self._drop(self.out(mixed_BHLE.transpose(1, 2).flatten(2)))
         return x_BLD + self._drop(self.down(F.gelu(self.up(self.norm_mlp(x_BLD)))))
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+class Block(Layers):
+    """Every token attends to every other."""
+
+    def forward(self, x_BLD: Tensor, attend_B11L: Tensor | None, cosine: Tensor, sine: Tensor) -> Tensor:
+        qkv = self.asked(x_BLD)
+        q, k = rotate(qkv[:, : 2 * self.heads], cosine, sine).chunk(2, 1)
+        return self.added(x_BLD, attention(q, k, qkv[:, 2 * self.heads :], attend_B11L))
 
 
 @dataclass(slots=True)
@@ -152,13 +132,11 @@ class Hidden:
     count_BRKD: Tensor
 
 
-class SlotsNetwork(nn.Module):
-    """Predicts clean slots from partly masked, partly wrong ones."""
+class Conditioned(nn.Module):
+    """What networks over note slots share: embeddings of the conditions, of the bars and of the chords. No parameters but these."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.config = config
-        width = config.width
         embed = lambda size: nn.Embedding(size, width)  # noqa: E731
         self.shared = nn.ModuleList(embed(size) for size in vocab.SHARED_SIZES)
         self.part = nn.ModuleList(embed(size) for size in vocab.PART_SIZES)
@@ -168,26 +146,53 @@ class SlotsNetwork(nn.Module):
         self.register_buffer("chord_classes", chord_features(), persistent=False)
         self.chord_class = nn.Linear(12, width, bias=False)
         self.bar_chords = nn.Linear(vocab.CHORDS_PER_BAR * 12, width, bias=False)
+
+    @staticmethod
+    def _initialise(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.1 if isinstance(module, nn.Embedding) else module.in_features**-0.5 * 0.7)
+        if isinstance(module, Layers):
+            nn.init.zeros_(module.out.weight)
+            nn.init.zeros_(module.down.weight)
+
+    def conditions(self, slots: Slots) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens of the shared conditions (B, 6, D) and of the bars (B, R, D), each with its kind; between them the labels of the
+        tracks (B, K, D), without, because the notes get them too."""
+        bars, tracks = slots.pad_BR.shape[1], slots.pad_BK.shape[1]
+        kind = self.kind.weight
+        shared = torch.stack([table(slots.shared_BF[:, i]) for i, table in enumerate(self.shared)], 1) + kind[0]
+        part_BKD = sum(table(slots.parts_BKF[..., i]) for i, table in enumerate(self.part)) + self.track.weight[:tracks]
+        from_end = torch.clamp((~slots.pad_BR).sum(1, keepdim=True) - torch.arange(bars, device=kind.device), 0, 64)
+        chords_BRP = self.chord_classes[slots.chords_BRC].flatten(2).to(kind.dtype)
+        bar_BRD = self.bar(from_end) + self.bar_chords(chords_BRP) + self.chord(slots.chords_BRC[..., 0]) + kind[2]
+        return shared, part_BKD, bar_BRD
+
+    def sounding(self, chord_X: Tensor) -> Tensor:
+        """Embedding (X, D) of chord ids."""
+        return self.chord(chord_X) + self.chord_class(self.chord_classes[chord_X].to(self.chord.weight.dtype))
+
+
+class SlotsNetwork(Conditioned):
+    """Predicts clean slots from partly masked, partly wrong ones."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config.width)
+        self.config = config
+        width = config.width
+        embed = lambda size: nn.Embedding(size, width)  # noqa: E731
         self.count = embed(vocab.COUNTS + 1)
         self.index, self.left = embed(vocab.COUNTS), embed(vocab.COUNTS)
         self.value = nn.ModuleList(embed(size + 1) for size in vocab.SIZES)
         self.given = embed(2)
+        self.neighbours = Neighbours(width) if config.neighbours else None
         self.rotary = Rotary(width // config.heads)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width, bias=False)
         self.count_head = nn.Linear(width, vocab.COUNTS)
         self.wrong_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, len(vocab.FIELDS)))
         self.chosen = nn.ModuleList(embed(size + 1) for size in vocab.SIZES[:3])  # of the fields chosen before, for the in-note head
         self.heads = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, size)) for size in vocab.SIZES)
         self.apply(self._initialise)
-
-    @staticmethod
-    def _initialise(module: nn.Module) -> None:
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=0.1 if isinstance(module, nn.Embedding) else module.in_features**-0.5 * 0.7)
-        if isinstance(module, Block):
-            nn.init.zeros_(module.out.weight)
-            nn.init.zeros_(module.down.weight)
 
     def forward(self, slots: Slots) -> Hidden:
         batch, bars, tracks = slots.counts_BRK.shape
@@ -215,11 +220,7 @@ class SlotsNetwork(nn.Module):
         batch, bars, tracks = slots.counts_BRK.shape
         device = slots.counts_BRK.device
         kind = self.kind.weight
-        shared = torch.stack([table(slots.shared_BF[:, i]) for i, table in enumerate(self.shared)], 1) + kind[0]
-        part_BKD = sum(table(slots.parts_BKF[..., i]) for i, table in enumerate(self.part)) + self.track.weight[:tracks]
-        from_end = torch.clamp((~slots.pad_BR).sum(1, keepdim=True) - torch.arange(bars, device=device), 0, 64)
-        chords_BRP = self.chord_classes[slots.chords_BRC].flatten(2).to(kind.dtype)
-        bar_BRD = self.bar(from_end) + self.bar_chords(chords_BRP) + self.chord(slots.chords_BRC[..., 0]) + kind[2]
+        shared, part_BKD, bar_BRD = self.conditions(slots)
         count_BRKD = self.count(slots.counts_BRK) + part_BKD[:, None] + bar_BRD[:, :, None] + kind[3]
         slot_BND = self._embed_slots(slots, part_BKD) + kind[4]
         sequence = torch.cat((shared, part_BKD + kind[1], bar_BRD, count_BRKD.flatten(1, 2), slot_BND), 1)
@@ -240,22 +241,25 @@ class SlotsNetwork(nn.Module):
         left_BN = (count_BN - 1 - slots.index_BN).clamp(0, vocab.COUNTS - 1)
         values = sum(table(slots.values_BNF[..., f]) for f, table in enumerate(self.value))
         place = self.index(slots.index_BN.clamp(max=vocab.COUNTS - 1)) + self.left(left_BN)
-        chord = self.sounding(chord_at(slots, slots.values_BNF[..., vocab.POSITION]))
-        return values + place + chord + part_BKD[batch, slots.track_BN] + self.given(slots.given_BN.long())
+        around = place_at(slots, slots.values_BNF[..., vocab.POSITION])
+        told = values + place + self.sounding(around.chord_X) + part_BKD[batch, slots.track_BN] + self.given(slots.given_BN.long())
+        return told if self.neighbours is None else told + self.neighbours.seen(around, slots.values_BNF[..., vocab.PITCH])
 
-    def sounding(self, chord_X: Tensor) -> Tensor:
-        """Embedding (X, D) of chord ids."""
-        return self.chord(chord_X) + self.chord_class(self.chord_classes[chord_X].to(self.chord.weight.dtype))
-
-    def field_logits(self, field: int, hidden_XD: Tensor, chosen_XF: Tensor, chord_X: Tensor) -> Tensor:
+    def field_logits(self, field: int, hidden_XD: Tensor, chosen_XF: Tensor, place: Place | None) -> Tensor:
         """Logits (X, V) of one field of any set X of slots.
 
         The in-note head goes position, pitch, duration, velocity (the sequential sub-decoder of the Nested Music
-        Transformer, Ryu et al. 2024): ``chosen_XF`` holds the fields before this one, ``chord_X`` the chord that
-        sounds at the chosen position.
+        Transformer, Ryu et al. 2024): ``chosen_XF`` holds the fields before this one, ``place`` what is around the
+        chosen position; the position itself needs neither.
         """
-        if field and self.config.in_note:
-            hidden_XD = hidden_XD + self.sounding(chord_X)
+        told = field and self.config.in_note
+        if told:
+            assert place is not None
+            hidden_XD = hidden_XD + self.sounding(place.chord_X)
             for earlier in range(field):
                 hidden_XD = hidden_XD + self.chosen[earlier](chosen_XF[..., earlier])
-        return self.heads[field](hidden_XD)
+            hidden_XD = hidden_XD if self.neighbours is None else hidden_XD + self.neighbours.chosen(place)
+        logits = self.heads[field](hidden_XD)
+        if told and place is not None and self.neighbours is not None and field == vocab.PITCH:
+            logits = logits + self.neighbours.pitch_logits(hidden_XD, place)
+        return logits

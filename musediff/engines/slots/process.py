@@ -13,7 +13,7 @@ from torch import Tensor
 
 from musediff.chords import ANY_CHORD
 from musediff.engines.slots import vocab
-from musediff.engines.slots.network import Slots
+from musediff.engines.slots.batch import Slots
 
 Draw = Callable[..., Tensor]  # uniform numbers of a shape, from the generator of the batch
 

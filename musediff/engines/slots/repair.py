@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from musediff.engines.slots.network import Slots, SlotsNetwork
+from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.network import SlotsNetwork
 from musediff.engines.slots.process import mask_values
 
 THRESHOLDS = (0.8, 0.5, 0.3, 0.2, 0.15)  # probability of being wrong that hides a field, round by round: sure ones first

@@ -1,0 +1,193 @@
+"""Notes drawn one after another, all variants as one batch, from a cache of what was read.
+
+A note is drawn as advance (bars on, or over), position, pitch, duration, velocity. What would be illegal cannot be drawn: a bar behind
+the last, an onset before the last one, at the same onset a pitch that is not higher, more notes than a bar holds, a track without any.
+So the line ends by itself, and every line is a legal clip. Suffixes as in ``network``; rows X are the B variants, under guidance
+followed by B without conditions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from musediff.engines.ar.attention import Cache
+from musediff.engines.ar.line import ADVANCES, OVER
+from musediff.engines.ar.network import ArNetwork
+from musediff.engines.slots import vocab
+from musediff.engines.slots.batch import Slots, chord_at
+from musediff.engines.slots.constraints import FORBIDDEN
+from musediff.engines.slots.sampler import FIELD_TEMPERATURE, draw_classes, joined, nucleus, unconditional
+
+KEEP_ADVANCE, KEEP = 0.98, 0.97  # nucleus of the advances, as that of the counts of the slots engine, and of the fields
+DENSITY_LOGIT = 0.25  # of one more note in the bar at density 1; the tilt of the slots engine's counts
+
+
+@dataclass(slots=True)
+class Pen:
+    """Where each variant is: its track, its bar, the notes in both so far, the last one's classes. ``done``: all tracks are over."""
+
+    track_B: Tensor
+    bar_B: Tensor
+    in_bar_B: Tensor
+    in_track_B: Tensor
+    last_BF: Tensor
+    done_B: Tensor
+
+    @classmethod
+    def at_start(cls, variants: int, track: int) -> "Pen":
+        zero_B = torch.zeros(variants, dtype=torch.long)
+        start_BF = torch.tensor(vocab.SIZES).repeat(variants, 1)
+        return cls(zero_B + track, zero_B, zero_B, zero_B, start_BF, zero_B.bool())
+
+
+@dataclass(slots=True)
+class Limits:
+    """What may be drawn. ``allowed``: see ``slots.constraints``; ``positions`` and ``bars``: so many there are."""
+
+    allowed: Sequence[Tensor]
+    positions: int
+    bars: int
+    tracks: int
+
+    def advance(self, pen: Pen) -> Tensor:
+        """(B, V) 0 where an advance is allowed, else ``FORBIDDEN``."""
+        advance_V = torch.arange(ADVANCES)
+        forbidden_BV = pen.bar_B[:, None] + advance_V >= self.bars
+        forbidden_BV[:, OVER] = pen.in_track_B == 0
+        nothing_higher = (pen.last_BF[:, vocab.POSITION] == self.positions - 1) & self._top(pen)
+        forbidden_BV[:, 0] |= (pen.in_bar_B >= vocab.COUNTS - 1) | ((pen.in_bar_B > 0) & nothing_higher)
+        return torch.where(forbidden_BV, FORBIDDEN, 0.0)
+
+    def field(self, which: int, pen: Pen, chosen_BF: Tensor) -> Tensor:
+        """(B, V) the same of a field, once it is known that the bar of ``pen`` is that of the next note."""
+        allowed_BV = self.allowed[which][pen.track_B]
+        last_B = pen.last_BF[:, which, None]
+        class_V = torch.arange(vocab.SIZES[which])
+        same_bar_B = (pen.in_bar_B > 0)[:, None]
+        if which == vocab.POSITION:
+            before_BV = (class_V < last_B) | ((class_V == last_B) & self._top(pen)[:, None])
+            return allowed_BV + torch.where(same_bar_B & before_BV, FORBIDDEN, 0.0)
+        if which == vocab.PITCH:
+            same_onset_B = same_bar_B & (chosen_BF[:, vocab.POSITION] == pen.last_BF[:, vocab.POSITION])[:, None]
+            return allowed_BV + torch.where(same_onset_B & (class_V <= last_B), FORBIDDEN, 0.0)
+        return allowed_BV
+
+    @staticmethod
+    def _top(pen: Pen) -> Tensor:
+        """(B,) whether the last pitch is the highest there is."""
+        return pen.last_BF[:, vocab.PITCH] == vocab.SIZES[vocab.PITCH] - 1
+
+
+@dataclass(slots=True)
+class Taste:
+    """How it is drawn; see ``base.Request``."""
+
+    temperature: float
+    guidance: float
+    density: float
+    generator: torch.Generator
+
+    def draw(self, logits_XV: Tensor, mask_BV: Tensor, temperature: float, keep: float) -> Tensor:
+        """(B,) classes. With guidance the second half of the rows is without conditions."""
+        said = logits_XV.float().log_softmax(-1)
+        if self.guidance != 1.0:
+            conditional, free = said.chunk(2)
+            said = free + self.guidance * (conditional - free)
+        return draw_classes(nucleus(said + mask_BV, keep), temperature, self.generator)
+
+
+class Written(NamedTuple):
+    """What one step drew, row by row of the variants; only where ``new_B`` is it a note."""
+
+    new_B: Tensor
+    track_B: Tensor
+    bar_B: Tensor
+    values_BF: Tensor
+
+
+class Composer:
+    """Draws the notes of the tracks from ``first`` on; those before it, which are in the line, are given."""
+
+    def __init__(self, network: ArNetwork, line: Slots, first: int, limits: Limits, taste: Taste) -> None:
+        """``line``: one row for each variant, up to the start of the track ``first``."""
+        self.network, self.limits, self.taste, self.first = network, limits, taste, first
+        self.frame = line if taste.guidance == 1.0 else joined(line, unconditional(line))
+        self.written: list[Written] = []
+        self.pen = Pen.at_start(len(line.bar_BN), first)
+        self.caches = [Cache() for _ in network.blocks]
+        self.known = network.known(self.frame)
+        read = network.begin(self.frame, self.known, self.caches)
+        self.bar_XRD, self.last_XD = read.bar_BRD, read.line_BMD[:, -1]
+
+    @property
+    def progress(self) -> int:
+        """Bars that are done in every variant, of all tracks to compose."""
+        pen = self.pen
+        done_B = torch.where(pen.done_B, self.limits.tracks * self.limits.bars, pen.track_B * self.limits.bars + pen.bar_B)
+        return int(done_B.min()) - self.first * self.limits.bars
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.pen.done_B.all())
+
+    def write(self) -> None:
+        """One token more in every variant: a note, or the start of the next track where one is over."""
+        pen, taste = self.pen, self.taste
+        more_V = torch.zeros(ADVANCES)
+        more_V[0] = DENSITY_LOGIT * taste.density
+        advance_B = taste.draw(self.network.advance_logits(self.last_XD), self.limits.advance(pen) + more_V, 1.0, KEEP_ADVANCE)
+        over_B = advance_B == OVER
+        on_B = torch.where(over_B, 0, advance_B)
+        moved = replace(pen, bar_B=pen.bar_B + on_B, in_bar_B=torch.where(on_B > 0, 0, pen.in_bar_B))
+        values_BF = self._fields(moved, on_B)
+        self.written.append(Written(~(over_B | pen.done_B), moved.track_B, moved.bar_B, values_BF))
+        self.pen = self._after(moved, values_BF, over_B)
+        if not self.finished:
+            self.last_XD = self.network.go_on(self._token(moved), self.known, self.caches)[:, -1]
+
+    def _fields(self, pen: Pen, on_B: Tensor) -> Tensor:
+        """(B, F) classes of the next note."""
+        chosen_BF = torch.zeros_like(pen.last_BF)
+        rows = len(self.last_XD) // len(on_B)
+        bar_XD = self.bar_XRD[torch.arange(len(self.last_XD)), pen.bar_B.repeat(rows)]
+        ahead_XD = self.network.ahead(self.last_XD, bar_XD, on_B.repeat(rows))
+        chord_X = torch.zeros_like(pen.bar_B).repeat(rows)
+        for which in range(len(vocab.FIELDS)):
+            logits = self.network.field_logits(which, ahead_XD, chosen_BF.repeat(rows, 1), chord_X)
+            temperature = self.taste.temperature * FIELD_TEMPERATURE[which]
+            chosen_BF[:, which] = self.taste.draw(logits, self.limits.field(which, pen, chosen_BF), temperature, KEEP)
+            if which == vocab.POSITION:
+                place = replace(self.frame, bar_BN=pen.bar_B.repeat(rows)[:, None])
+                chord_X = chord_at(place, chosen_BF[:, :1].repeat(rows, 1))[:, 0]
+        return chosen_BF
+
+    def _after(self, pen: Pen, values_BF: Tensor, over_B: Tensor) -> Pen:
+        """Behind a note, or at the start of the next track."""
+        fresh = Pen.at_start(len(over_B), 0)
+        track_B = pen.track_B + over_B
+        done_B = pen.done_B | (track_B >= self.limits.tracks)
+        return Pen(
+            track_B.clamp(max=self.limits.tracks - 1),
+            torch.where(over_B, 0, pen.bar_B),
+            torch.where(over_B, 0, pen.in_bar_B + 1),
+            torch.where(over_B, 0, pen.in_track_B + 1),
+            torch.where(over_B[:, None], fresh.last_BF, values_BF),
+            done_B,
+        )
+
+    def _token(self, moved: Pen) -> Slots:
+        """What was written, as a token for each row; of variants that are done anything, for nobody looks at it."""
+        pen, rows = self.pen, len(self.last_XD) // len(self.pen.bar_B)
+        note_B = pen.in_track_B > 0
+        column = lambda x_B: x_B.repeat(rows)[:, None]  # noqa: E731
+        return replace(
+            self.frame,
+            values_BNF=pen.last_BF.repeat(rows, 1)[:, None],
+            bar_BN=column(pen.bar_B),
+            track_BN=column(pen.track_B),
+            index_BN=column(torch.where(note_B, moved.in_bar_B, 0)),
+            ordinal_BN=column(torch.where(note_B, moved.in_track_B, 0)),
+        )

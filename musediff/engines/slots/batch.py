@@ -1,0 +1,125 @@
+"""A batch of clips as the slots network sees it, and what can be read off it: the chord of a place, the notes around a note.
+
+Shape suffixes: B batch, R bars, K tracks, N note slots, F fields, X any set of slots; W, E, P see ``Place``.
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from musediff.clip import BAR_TICKS, TIME_SIGNATURES
+from musediff.engines.slots import vocab
+
+BAR_POSITIONS = (vocab.MAX_POSITIONS, *(BAR_TICKS[meter] // vocab.POSITION_TICKS for meter in TIME_SIGNATURES))  # by class, 0: any
+METER = vocab.SHARED.index("time_signature")
+# Classes of a wait in positions (twelve a quarter): half a bar back to two bars ahead, farther is as far as that; then "no note there".
+# What counts from a place that is not known yet, from its bar line instead, has classes of its own behind them.
+FIRST_WAIT, LAST_WAIT = -48, 96
+NO_WAIT = LAST_WAIT - FIRST_WAIT + 1
+WAITS = NO_WAIT + 1
+ECHOES = (-1, 1, -2, 2)  # bars away
+NO_PITCH = vocab.SIZES[vocab.PITCH]  # of a note that is not there, or hidden
+
+
+@dataclass(slots=True)
+class Slots:
+    """A batch of clips as classes. Masked values have the class ``SIZES[f]``, masked counts ``COUNT_MASK``."""
+
+    shared_BF: Tensor
+    chords_BRC: Tensor  # C half beats of a bar
+    parts_BKF: Tensor
+    counts_BRK: Tensor
+    values_BNF: Tensor
+    bar_BN: Tensor
+    track_BN: Tensor
+    index_BN: Tensor  # place of the slot among those of its bar and track
+    ordinal_BN: Tensor  # place of the slot among those of its track
+    given_BN: Tensor  # True: trusted and frozen. False: masked, or visible and perhaps wrong
+    pad_BN: Tensor
+    pad_BR: Tensor
+    pad_BK: Tensor
+
+    def to(self, device: torch.device | str) -> "Slots":
+        return Slots(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+    def but(self, values_BNF: Tensor) -> "Slots":
+        return replace(self, values_BNF=values_BNF)
+
+
+def chord_at(slots: Slots, position_BN: Tensor) -> Tensor:
+    """Chord id sounding at a position of the slot's bar. Masked positions give the chord of the bar's start."""
+    per_chord = 240 // vocab.POSITION_TICKS
+    half_beat = torch.where(position_BN < vocab.MAX_POSITIONS, position_BN, 0) // per_chord
+    flat = slots.chords_BRC.flatten(1)
+    return flat.gather(1, slots.bar_BN * vocab.CHORDS_PER_BAR + half_beat)
+
+
+@dataclass(slots=True)
+class Place:
+    """What is around the notes of a set X in their track: the chord, the nearest visible notes before and after (two, W), and the
+    notes at the same place of bars near by (``ECHOES``, E)."""
+
+    chord_X: Tensor
+    wait_XW: Tensor  # classes of the waits since the onset before and until the onset after, 0 to 2 WAITS - 1
+    echo_XE: Tensor  # positions in their bars; MAX_POSITIONS: hidden, or no such note
+    pitch_XP: Tensor  # of both, W before E; NO_PITCH: hidden, or no such note
+
+    def take(self, chosen: Tensor) -> "Place":
+        """Those of a subset, by a mask."""
+        return Place(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+    def without_chord(self, chord: int) -> "Place":
+        """The same under another chord everywhere."""
+        return replace(self, chord_X=torch.full_like(self.chord_X, chord))
+
+
+def place_at(slots: Slots, position_BN: Tensor) -> Place:
+    """Place (B, N) of notes that begin at ``position_BN`` of their bars, which may be masked, among those that are visible in ``slots``.
+
+    The note before is the last of the slots before in which an onset is visible, that is earlier if the own one is known (so
+    the top of a chord); the note after the first of those behind (the lowest of a chord).
+    """
+    seen_BN, notes = slots.values_BNF[..., vocab.POSITION], position_BN.shape[1]
+    length_B = torch.tensor(BAR_POSITIONS, device=seen_BN.device)[slots.shared_BF[:, METER]]
+    line_BN = slots.bar_BN * length_B[:, None]
+    known_BN, there_BN = position_BN < vocab.MAX_POSITIONS, (seen_BN < vocab.MAX_POSITIONS) & ~slots.pad_BN
+    own_BN, onset_BN = line_BN + torch.where(known_BN, position_BN, 0), line_BN + seen_BN
+    slot_N = torch.arange(notes, device=seen_BN.device)
+    near_BNN = there_BN[:, None, :] & (slots.track_BN[:, :, None] == slots.track_BN[:, None, :])
+    lag_BNN, open_BN1 = onset_BN[:, None, :] - own_BN[:, :, None], ~known_BN[..., None]
+    earlier_BNN = near_BNN & (slot_N < slot_N[:, None]) & (open_BN1 | (lag_BNN < 0))
+    later_BNN = near_BNN & (slot_N > slot_N[:, None]) & (open_BN1 | (lag_BNN > 0))
+    before_BN, after_BN = torch.where(earlier_BNN, slot_N, -1).amax(-1), torch.where(later_BNN, slot_N, notes).amin(-1)
+    beside_BNW = torch.stack((before_BN, torch.where(after_BN < notes, after_BN, -1)), -1)
+    wait_BNW = (own_BN[..., None] - _of(onset_BN, beside_BNW)) * torch.tensor((1, -1), device=seen_BN.device)
+    wait_BNW = torch.where(beside_BNW < 0, NO_WAIT, wait_BNW.clamp(FIRST_WAIT, LAST_WAIT) - FIRST_WAIT)
+    echo_BNE = echoes(slots)
+    near_BNP = torch.cat((beside_BNW, echo_BNE), -1)
+    return Place(
+        chord_at(slots, position_BN),
+        wait_BNW + torch.where(known_BN, 0, WAITS)[..., None],
+        torch.where(echo_BNE < 0, vocab.MAX_POSITIONS, _of(seen_BN, echo_BNE)),
+        torch.where(near_BNP < 0, NO_PITCH, _of(slots.values_BNF[..., vocab.PITCH], near_BNP)),
+    )
+
+
+def echoes(slots: Slots) -> Tensor:
+    """(B, N, E) the slots at the same place of the bars ``ECHOES`` away, in the same track; -1: there is none."""
+    batch, bars, tracks = slots.counts_BRK.shape
+    bar_BN, whole = slots.bar_BN, tracks * bars * vocab.COUNTS
+    key_BN = (slots.track_BN * bars + bar_BN) * vocab.COUNTS + slots.index_BN.clamp(max=vocab.COUNTS - 1)
+    slot_BN = torch.arange(bar_BN.shape[1], device=bar_BN.device).expand_as(bar_BN)
+    by_key_BQ = torch.full((batch, whole + 1), -1, device=bar_BN.device)
+    by_key_BQ.scatter_(1, torch.where(slots.pad_BN, whole, key_BN), slot_BN)  # what is padding goes behind the end
+    found = []
+    for lag in ECHOES:
+        inside_BN = (bar_BN + lag >= 0) & (bar_BN + lag < bars)
+        other_BN = by_key_BQ.gather(1, torch.where(inside_BN, key_BN + lag * vocab.COUNTS, 0))
+        found.append(torch.where(inside_BN, other_BN, -1))
+    return torch.stack(found, -1)
+
+
+def _of(values_BN: Tensor, slot_BNM: Tensor) -> Tensor:
+    """(B, N, M) values of the slots with these numbers; of any slot for -1."""
+    return values_BN.gather(1, slot_BNM.clamp(min=0).flatten(1)).view_as(slot_BNM)

@@ -1,0 +1,200 @@
+"""Composing note by note: legal whatever the weights, what was read is what was written, the same by seed, and what it refuses."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from musediff import checkpoint
+from musediff.clip import ROLES, TIME_SIGNATURES, Clip, Meta, Note, Track
+from musediff.engines.ar.engine import ArEngine, ArState
+from musediff.engines.ar.line import ADVANCES, in_line
+from musediff.engines.ar.network import ArNetwork
+from musediff.engines.base import Request
+from musediff.engines.finishing import octave_shift
+from musediff.engines.registry import bundled
+from musediff.engines.slots import layout, vocab
+from musediff.errors import BadCheckpoint, BadRequest
+from musediff.pipeline import MusePipeline, Sampling
+from musediff.priors import Priors
+from tests.ar.conftest import engine
+from tests.slots.conftest import make_clip
+from tests.test_engines import assert_legal
+
+
+def asked(bars: int, metre: str, tracks: int, low: int = 1, high: int = 127, pitch_range: str | None = None) -> Clip:
+    labels = [Track((), ROLES[k], None, pitch_range, low, high) for k in range(tracks)]
+    return Clip(bars, tuple(labels), metre, 100, "cmajor")
+
+
+def work(made: ArEngine, request: Request, steps: int = 10**9) -> tuple[ArState, int]:
+    """The state after so many turns, and how many there were."""
+    state, turns = made.prepare(request, torch.Generator().manual_seed(request.seed)), 0
+    for _ in made.steps(state):
+        turns += 1
+        if turns == steps:
+            break
+    return state, turns
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    bars=st.integers(1, 8),
+    metre=st.sampled_from(TIME_SIGNATURES),
+    tracks=st.integers(1, 4),
+    limits=st.tuples(st.integers(1, 127), st.integers(1, 127)).map(sorted),
+    pitch_range=st.sampled_from((None, "low", "mid_high")),
+    density=st.floats(-1, 1),
+    guidance=st.sampled_from((1.0, 3.0)),
+    seed=st.integers(0, 10**6),
+)
+def test_any_weights_make_legal_clips_without_an_empty_track(
+    bars: int, metre: str, tracks: int, limits: list[int], pitch_range: str | None, density: float, guidance: float, seed: int
+) -> None:
+    made, clip = engine(seed % 3), asked(bars, metre, tracks, *limits, pitch_range)
+    request = Request(
+        mode="generate", clip=clip, tracks=tuple(range(tracks)), guidance=guidance, density=density, variants=2, seed=seed
+    )  # fmt: skip
+    state, turns = work(made, request)
+    assert turns == state.step == state.total == bars * tracks
+    for found in made.finish(state):
+        assert_legal(found)
+        assert replace(found, tracks=clip.tracks) == clip
+        for track, wish in zip(found.tracks, clip.tracks, strict=True):
+            assert track.notes and replace(track, notes=()) == wish
+            assert all(limits[0] <= note.velocity <= limits[1] for note in track.notes)
+            assert octave_shift(np.array([note.pitch for note in track.notes]), pitch_range) == 0
+            in_bar = np.bincount([note.onset_ticks // clip.bar_ticks for note in track.notes])
+            assert in_bar.max() < vocab.COUNTS
+
+
+@pytest.mark.parametrize("where", ["highest", "crowded"])
+def test_a_bar_that_holds_no_more_is_left(where: str) -> None:
+    """Weights that would never stop: a bar holds so many notes, and nothing comes behind the highest pitch of the last position."""
+    made = engine()
+    made.network.advance_head.bias.copy_(torch.arange(ADVANCES) * -50.0)
+    made.network.heads[vocab.PITCH][2].bias.copy_(torch.arange(128) * (50.0 if where == "highest" else -50.0))
+    made.network.heads[vocab.POSITION][2].bias[47 if where == "highest" else 0] = 90.0
+    clip = asked(2, "4/4", 1)
+    state, _ = work(made, Request(mode="generate", clip=clip, variants=2, seed=3))
+    for found in made.finish(state):
+        assert_legal(found)
+        in_bar = np.bincount([note.onset_ticks // clip.bar_ticks for note in found.tracks[0].notes], minlength=2)
+        assert in_bar.tolist() == ([1, 1] if where == "highest" else [vocab.COUNTS - 1] * 2)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_every_note_is_drawn_from_what_reading_all_before_it_at_once_says(guidance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The logits of the first variant's advances, as they were drawn from the cache, beside those of its finished line."""
+    made, seen = engine(), list[Tensor]()
+    heads = ArNetwork.advance_logits
+
+    def watched(network: ArNetwork, line_XD: Tensor) -> Tensor:
+        seen.append(heads(network, line_XD))
+        return seen[-1]
+
+    clip = replace(make_clip(4, tracks=1), tracks=(*make_clip(4, tracks=1).tracks, *asked(4, "4/4", 2).tracks))
+    request = Request(mode="generate", clip=clip, tracks=(1, 2), variants=3, seed=5, guidance=guidance)
+    with monkeypatch.context() as patch:
+        patch.setattr(ArNetwork, "advance_logits", watched)
+        state, _ = work(made, request)
+    composer = state.composer
+    assert composer is not None
+    mine = [step for step in composer.written if step.new_B[0]]
+    rows = layout.start_row(layout.encode_clip(clip), np.zeros((4, 3), bool), np.zeros(4, bool))
+    track, bar = (np.array([int(getattr(step, name)[0]) for step in mine]) for name in ("track_B", "bar_B"))
+    values = np.array([step.values_BF[0].numpy() for step in mine])
+    closed = np.zeros((len(mine), 4), bool)
+    new = layout.Row(track, bar, values, np.full(len(mine), layout.NEW), closed, closed)
+    joined = layout.Row(*(np.concatenate((getattr(rows, name), getattr(new, name))) for name in layout.Row.__dataclass_fields__))
+    line = in_line(layout.batch([joined], clip)[0])
+    tokens = state.line.pad_BN.shape[1]  # up to the start of the first new track
+    expected = heads(made.network, made.network(line).line_BMD[0, tokens - 1 :])
+    assert len(expected) == len(mine) + 2
+    found = torch.stack([logits[0] for logits in seen[: len(expected)]])
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_given_tracks_come_first_wherever_they_stand_and_stay() -> None:
+    given = make_clip(1, tracks=1)
+    clip = replace(given, tracks=(Track((), "bass"), given.tracks[0]))
+    made = engine()
+    state, _ = work(made, Request(mode="generate", clip=clip, tracks=(0,), seed=1))
+    found = made.finish(state)[0]
+    assert found.tracks[1] == given.tracks[0] and found.tracks[0].notes and found.tracks[0].role == "bass"
+    other = replace(clip, tracks=(clip.tracks[0], replace(clip.tracks[1], notes=clip.tracks[1].notes[3:])))
+    assert made.finish(work(made, Request(mode="generate", clip=other, tracks=(0,), seed=1))[0])[0].tracks[0] != found.tracks[0]
+
+
+def test_density_means_notes() -> None:
+    made = engine()
+    notes = [
+        sum(
+            len(clip.tracks[0].notes)
+            for clip in made.finish(
+                work(made, Request(mode="generate", clip=asked(8, "4/4", 1), variants=8, seed=2, density=density))[0]
+            )
+        )
+        for density in (-1.0, 0.0, 1.0)
+    ]  # fmt: skip
+    assert notes[0] < notes[1] < notes[2]
+
+
+def test_a_turn_for_every_bar_and_stop_keeps_what_there_is() -> None:
+    made = MusePipeline(engine(), "ar", Priors())
+    job, seen = made.start_generate(Meta(num_measures=8), Sampling(seed=1)), list[list[Note]]()
+    for progress in job:
+        assert_legal(progress.clips[0])
+        seen.append(list(progress.clips[0].tracks[0].notes))
+        assert progress.steps == 8 and len(seen) == progress.step
+        if progress.step == 5:
+            job.stop()
+    result = job.result()
+    assert not result.complete and list(result.clips[0].tracks[0].notes) == seen[-1]
+    assert 0 < len(seen[0]) < len(seen[-1]) < len(made.generate(Meta(num_measures=8), Sampling(seed=1)).clips[0].tracks[0].notes)
+
+
+def test_the_same_seed_makes_the_same_and_another_another() -> None:
+    made = MusePipeline(engine(), "ar", Priors())
+    one, again, other = (made.generate(Meta(num_measures=4), Sampling(seed=seed, variants=2)).clips for seed in (5, 5, 6))
+    assert one == again and one[0] != one[1] and set(one).isdisjoint(other)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda p, c: p.start_modify(c, 0.5), "slots or the muse"),
+        (lambda p, c: p.start_modify(c, 1.0, bars=frozenset({1})), "slots or the muse"),
+        (lambda p, c: p.start_repair(c), "cannot change or repair"),
+        (lambda p, c: p.start_generate(Meta(), Sampling(sampler="ddim")), "one way to sample"),
+    ],
+)
+def test_what_it_cannot_do_is_refused_before_work(call, words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        call(MusePipeline.tiny("ar"), make_clip())
+
+
+def test_a_checkpoint_comes_back_and_foreign_ones_are_refused(tmp_path: Path) -> None:
+    made = ArEngine.tiny()
+    config = {name: getattr(made.network.config, name) for name in type(made.network.config).__dataclass_fields__}
+    weights = made.network.state_dict()
+    checkpoint.save(tmp_path / "ar", "ar", config, vocab.fingerprint(), weights, {})
+    back = MusePipeline.load(tmp_path / "ar")
+    assert (back.engine_name, back.engine.parameters) == ("ar", made.parameters)
+    loaded = back.engine.network.state_dict()  # type: ignore[attr-defined]
+    assert all(torch.equal(loaded[name], weights[name].bfloat16()) for name in weights)
+    assert back.generate(Meta(num_measures=2), Sampling(seed=1)).clips[0].tracks[0].notes
+    checkpoint.save(tmp_path / "odd", "ar", config | {"depth": 3}, vocab.fingerprint(), weights, {})
+    with pytest.raises(BadCheckpoint, match="unknown network setting"):
+        MusePipeline.load(tmp_path / "odd")
+    with pytest.raises(BadCheckpoint, match="of the engine ar"):
+        MusePipeline.load(tmp_path / "ar", "slots")
+
+
+def test_it_is_no_engine_of_the_page_unless_asked_for() -> None:
+    assert "ar" not in bundled()
