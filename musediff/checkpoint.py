@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from musediff.errors import BadCheckpoint, BadRequest
+from musediff.whole_file import replace_whole
 
 SHARD_BYTES = 9_500_000
 FORMAT = 1
@@ -39,7 +40,7 @@ def save(
     tag = hashlib.sha256(b"".join(t.flatten()[:64].float().numpy().tobytes() for shard in shards for t in shard.values())).hexdigest()[:8]
     names = [f"weights-{tag}-{i + 1}-of-{len(shards)}.safetensors" for i in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
-        _replace(folder / name, lambda path, shard=shard: save_file(shard, path))
+        replace_whole(folder / name, lambda path, shard=shard: save_file(shard, path))
     config = {
         "format": FORMAT,
         "engine": engine,
@@ -48,7 +49,7 @@ def save(
         "shards": names,
         "about": dict(about),
     }
-    _replace(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=1) + "\n"))
+    replace_whole(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=1) + "\n"))
     _drop_other_shards(folder, names)
 
 
@@ -61,25 +62,15 @@ def copy(source: Path, target: Path, more: Mapping[str, Any]) -> None:
     config = read_config(source)
     target.mkdir(parents=True, exist_ok=True)
     for name in config["shards"]:
-        _replace(target / name, lambda path, name=name: shutil.copyfile(source / name, path))
+        replace_whole(target / name, lambda path, name=name: shutil.copyfile(source / name, path))
     config["about"] |= more
-    _replace(target / "config.json", lambda path: path.write_text(json.dumps(config, indent=1) + "\n"))
+    replace_whole(target / "config.json", lambda path: path.write_text(json.dumps(config, indent=1) + "\n"))
     _drop_other_shards(target, config["shards"])
 
 
 def _drop_other_shards(folder: Path, names: Iterable[str]) -> None:
     for old in set(folder.glob("weights-*.safetensors")) - {folder / name for name in names}:
         old.unlink()
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(path.name + ".part")
-    try:
-        write(partial)
-    except (OSError, SafetensorError):
-        partial.unlink(missing_ok=True)  # a full disk needs the room
-        raise
-    partial.replace(path)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from musediff.clip import Clip
 from musediff.errors import BadRequest
 from musediff.job import Result
 from musediff.ranks import Ranks
+from musediff.whole_file import replace_whole
 
 MIDI_SUFFIXES = (".mid", ".midi")
 
@@ -99,16 +100,12 @@ def fill(path: Path, make: Callable[[Path], object], force: bool) -> None:
     Raises:
         BadRequest: it appeared meanwhile, or the disk does not take it.
     """
-    part = path.with_name(path.name + ".part")
     try:
         if path.exists() and not force:
             raise FileExistsError(errno.EEXIST, "it exists already")
-        make(part)
-        part.replace(path)
+        replace_whole(path, make, durable=False)
     except OSError as error:
         raise BadRequest(f"{path}: cannot be written ({error.strerror}).") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class Writer:

@@ -29,8 +29,7 @@ FOREVER = 1e12  # minutes: the learning rate follows the steps alone
 
 @pytest.fixture(autouse=True)
 def few_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.slots_task.HELD_OUT_CLIPS", 16)
-    monkeypatch.setattr("train.ar_task.HELD_OUT_CLIPS", 16)
+    monkeypatch.setattr("train.slot_clips.HELD_OUT_CLIPS", 16)
     monkeypatch.setattr("train.muse_task.HELD_OUT_CLIPS", 64)
 
 

@@ -48,9 +48,8 @@ def train_both(ranks: Ranks, data: Path, out: Path) -> None:
 
 
 def few_held_out(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("train.slots_task.HELD_OUT_CLIPS", 4)
-    patch.setattr("train.slots_task.HELD_OUT_BATCHES", 2)
-    patch.setattr("train.ar_task.HELD_OUT_CLIPS", 4)
+    patch.setattr("train.slot_clips.HELD_OUT_CLIPS", 4)
+    patch.setattr("train.slot_clips.HELD_OUT_BATCHES", 2)
     patch.setattr("train.muse_task.HELD_OUT_CLIPS", 16)
 
 

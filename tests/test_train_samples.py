@@ -19,8 +19,7 @@ TINY = {"slots": slots_tiny(), "muse": muse_tiny(), "ar": ar_tiny()}
 
 @pytest.fixture(autouse=True)
 def few_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.slots_task.HELD_OUT_CLIPS", 4)
-    monkeypatch.setattr("train.ar_task.HELD_OUT_CLIPS", 4)
+    monkeypatch.setattr("train.slot_clips.HELD_OUT_CLIPS", 4)
     monkeypatch.setattr("train.muse_task.HELD_OUT_CLIPS", 16)
 
 

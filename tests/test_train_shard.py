@@ -64,9 +64,8 @@ def gradients(ranks: Ranks, engine: str, shard: bool, data: Path, out: Path) -> 
 
 
 def few_held_out(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("train.slots_task.HELD_OUT_CLIPS", 4)
-    patch.setattr("train.slots_task.HELD_OUT_BATCHES", 1)
-    patch.setattr("train.ar_task.HELD_OUT_CLIPS", 4)
+    patch.setattr("train.slot_clips.HELD_OUT_CLIPS", 4)
+    patch.setattr("train.slot_clips.HELD_OUT_BATCHES", 1)
     patch.setattr("train.muse_task.HELD_OUT_CLIPS", 8)
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from musediff.whole_file import replace_whole
 from train.board import Board
 from train.states import writing
 
@@ -77,9 +78,7 @@ def take_back(path: Path, step: int) -> None:
     lines = path.read_text("utf-8", "replace").splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines if line.endswith("\n") and 0 <= _step(line) <= step]
     if kept != lines:
-        part = path.with_name(path.name + ".part")
-        part.write_text("".join(kept), "utf-8")
-        part.replace(path)
+        replace_whole(path, lambda part: part.write_text("".join(kept), "utf-8"))
 
 
 def _step(line: str) -> int:
@@ -92,7 +91,7 @@ def _step(line: str) -> int:
 Window = dict[str, list[float]]
 
 
-def gather(window: Window, named: Mapping[str, float]) -> None:
+def collect(window: Window, named: Mapping[str, float]) -> None:
     """More values of each name."""
     for name, value in named.items():
         window.setdefault(name, []).append(value)

@@ -122,7 +122,8 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Ranks:
 
 @contextmanager
 def joined() -> Generator[Ranks, None, None]:
-    """Join the other processes, and leave them at the end. After an exception the launcher ends them: nobody is waited for.
+    """Join the other processes, and leave them at the end and after an error that ``stop`` has told all. After any other exception
+    the launcher ends them: nobody is waited for.
 
     Raises:
         BadRequest: see ``musediff.gather.meet``.
@@ -138,4 +139,8 @@ def joined() -> Generator[Ranks, None, None]:
         if ranks.first:
             raise
         sys.exit(130)
+    except (MuseError, SystemExit):
+        # A thread of gloo that is still at work while Python ends aborts the process (1 of 60 ended by signal 6, not with code 2).
+        dist.destroy_process_group()
+        raise
     dist.destroy_process_group()

@@ -5,7 +5,6 @@ A file is whole or not there. The last few are kept, and the one with the best h
 
 import errno
 import math
-import os
 import re
 import struct
 import sys
@@ -20,6 +19,7 @@ import torch
 from safetensors import SafetensorError
 
 from musediff.errors import BadCheckpoint, BadRequest
+from musediff.whole_file import replace_whole
 
 FORMAT = 3
 NAME = re.compile(r"state-(\d+)\.pt")
@@ -124,7 +124,7 @@ def write(state: State, out: Path, keep: int) -> None:
         OSError: it cannot be written. Nothing is lost.
     """
     step = state["step"]
-    write_whole(state, out / f"state-{step:06}.pt")
+    replace_whole(out / f"state-{step:06}.pt", lambda path: _save(state, path))
     there = in_folder(out)
     before = [each for each in there if each <= step]  # what lies behind it was damaged: the run would have gone on from there
     for other in there.keys() - {*before[-keep:], state["best"]["step"]}:
@@ -133,31 +133,10 @@ def write(state: State, out: Path, keep: int) -> None:
         part.unlink()
 
 
-def write_whole(state: State, path: Path) -> None:
-    """Under another name first, all of it on the disk, then renamed: whoever is interrupted keeps the one before.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    part = path.with_name(path.name + ".part")
+def _save(state: State, path: Path) -> None:
     try:
-        with part.open("wb") as file:
-            _save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)  # a full disk needs the room
-        raise
-    if os.name == "posix":  # the new name too; other systems open no folders
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-
-
-def _save(state: State, file: Any) -> None:
-    try:
-        torch.save(state, file)
+        with path.open("wb") as file:
+            torch.save(state, file)
     except RuntimeError as error:  # one of torch's own checks; what the file said stands behind it
         why = error.__context__
         raise why if isinstance(why, OSError) else OSError(errno.EIO, str(error).splitlines()[0]) from error

@@ -26,7 +26,8 @@ from musediff.data import store as packed
 from musediff.errors import BadCheckpoint, BadRequest
 from train import launch, states
 from train.choose import Chosen, check_resumed, choose, unknown
-from train.log import Log, Silence, Window, gather, means
+from train.log import Log, Silence, Window, collect, means
+from train.notice import STOPPED, noticing
 from train.pace import Pace
 from train.ranks import ALONE, Ranks, from_environment, joined
 from train.recipes import RECIPES, Recipe
@@ -49,6 +50,7 @@ def train(
         BadRequest: the state is of other settings, or the folder cannot be written.
         BadCheckpoint: no state can be read, or ``init`` are no weights of such a network.
         BadData: the data cannot be read, or have no clip to train on or to hold out.
+        SystemExit: the run was told to end (SIGTERM on any rank) and is saved.
     """
     state = ranks.from_first(lambda: prepare(recipe, out, resume))  # one reads for all: they go on from one state, wherever it lies
     task = ranks.together(lambda: make_task(recipe, packed.load(data), device))
@@ -58,7 +60,7 @@ def train(
     pace, window = Pace(run.network, device, ranks), Window()
     samples = Samples(out, recipe.samples)
     choices, generator = run.chance.choices, run.chance.generator
-    with closing(run.feed), closing(ranks.together(lambda: Log(out, run.step) if ranks.first else Silence())) as log:
+    with noticing() as notice, closing(run.feed), closing(ranks.together(lambda: Log(out, run.step) if ranks.first else Silence())) as log:
         log.say(f"{sum(p.numel() for p in run.network.parameters()) / 1e6:.2f} M parameters, {task.describe()}")
         while True:
             done = run.done()
@@ -89,18 +91,22 @@ def train(
                         (losses.sums / each).sum().backward()
                     found.append(losses._replace(sums=losses.sums.detach()))
             finite = bool(torch.cat([losses.sums for losses in found]).isfinite().all())
-            told = ranks.gather((finite, np.concatenate([losses.told for losses in found])))
-            norm = run.update(done, all(fine for fine, _ in told))
+            told = ranks.gather((finite, np.concatenate([losses.told for losses in found]), notice.given))
+            norm = run.update(done, all(fine for fine, _, _ in told))
             if norm is not None:
-                task.learn(np.concatenate([rows for _, rows in told]))
+                task.learn(np.concatenate([rows for _, rows, _ in told]))
                 for losses in found:
-                    gather(window, losses.named)
-                gather(window, {"norm": norm})
+                    collect(window, losses.named)
+                collect(window, {"norm": norm})
             pace.end()
             if due(run.step, recipe.log_every):
                 line = run.line() | means(ranks.gather(window)) | pace.line(run.feed.waited) | run.schedule(done)
                 ranks.from_first(lambda line=line: log.add(line))  # a disk may be full: then all end
                 window = {}
+            if any(given for _, _, given in told):
+                run.save()
+                log.note(f"told to end (SIGTERM). Saved after step {run.step}; the same command goes on.")
+                raise SystemExit(STOPPED)
 
 
 def prepare(recipe: Recipe, out: Path, resume: str) -> states.State:

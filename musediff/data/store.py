@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from musediff.errors import BadData
+from musediff.whole_file import replace_whole
 
 FORMAT_VERSION = 1
 TRAIN, VALID = 0, 1
@@ -80,10 +81,12 @@ def save(store: Store, path: Path) -> None:
         if name in RISING:
             column = np.diff(column.astype(np.int64), prepend=0).astype(np.int32)
         arrays[name] = column.astype(str) if kind == "U" else column.astype(kind)
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
+    replace_whole(path, lambda part: _pack(part, arrays))
+
+
+def _pack(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with path.open("wb") as file:  # by its name, numpy would add .npz
         np.savez_compressed(file, **arrays)  # ty: ignore
-    partial.replace(path)
 
 
 def load(path: Path) -> Store:

@@ -87,7 +87,7 @@ def _of(recipe) -> ArTask:
 
 def test_trained_weights_stand_in_the_tables(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     """Columns that are about changing a clip stay blank, with a note."""
-    monkeypatch.setattr("train.ar_task.HELD_OUT_CLIPS", 4)
+    monkeypatch.setattr("train.slot_clips.HELD_OUT_CLIPS", 4)
     recipe = replace(ar_tiny(), steps=2, evaluate_every=2, tokens=300, samples=1)
     end = train(recipe, data, tmp_path / "run", "cpu")
     assert end["loss"] == pytest.approx(sum(end[name] for name in PARTS))

@@ -111,13 +111,8 @@ class ArNetwork(Conditioned):
         return line_XD + self.next_bar(bar_XD) + self.advance(advance_X)
 
     def field_logits(self, field: int, ahead_XD: Tensor, chosen_XF: Tensor, chord_X: Tensor) -> Tensor:
-        """Logits (X, V) of one field of the next note, in the order position, pitch, duration, velocity; each sees those before it and
-        the chord that sounds at the position, as the in-note head of the slots network does."""
-        if field:
-            ahead_XD = ahead_XD + self.sounding(chord_X)
-            for earlier in range(field):
-                ahead_XD = ahead_XD + self.chosen[earlier](chosen_XF[..., earlier])
-        return self.heads[field](ahead_XD)
+        """Logits (X, V) of one field of the next note; each sees those before it and the chord that sounds at the position."""
+        return self.heads[field](self.within_note(field, ahead_XD, chosen_XF, chord_X) if field else ahead_XD)
 
 
 def _places(line: Slots) -> Tensor:

@@ -135,6 +135,8 @@ class Hidden:
 class Conditioned(nn.Module):
     """What networks over note slots share: embeddings of the conditions, of the bars and of the chords. No parameters but these."""
 
+    chosen: nn.ModuleList  # a table for each field that is chosen before another of the same note; each network's own
+
     def __init__(self, width: int) -> None:
         super().__init__()
         embed = lambda size: nn.Embedding(size, width)  # noqa: E731
@@ -170,6 +172,17 @@ class Conditioned(nn.Module):
     def sounding(self, chord_X: Tensor) -> Tensor:
         """Embedding (X, D) of chord ids."""
         return self.chord(chord_X) + self.chord_class(self.chord_classes[chord_X].to(self.chord.weight.dtype))
+
+    def within_note(self, field: int, known_XD: Tensor, chosen_XF: Tensor, chord_X: Tensor) -> Tensor:
+        """(X, D) what is known before a field is chosen: also the note's fields before it (``chosen_XF``) and its chord.
+
+        The fields go position, pitch, duration, velocity (the sequential sub-decoder of the Nested Music Transformer,
+        Ryu et al. 2024).
+        """
+        known_XD = known_XD + self.sounding(chord_X)
+        for earlier in range(field):
+            known_XD = known_XD + self.chosen[earlier](chosen_XF[..., earlier])
+        return known_XD
 
 
 class SlotsNetwork(Conditioned):
@@ -246,18 +259,12 @@ class SlotsNetwork(Conditioned):
         return told if self.neighbours is None else told + self.neighbours.seen(around, slots.values_BNF[..., vocab.PITCH])
 
     def field_logits(self, field: int, hidden_XD: Tensor, chosen_XF: Tensor, place: Place | None) -> Tensor:
-        """Logits (X, V) of one field of any set X of slots.
-
-        The in-note head goes position, pitch, duration, velocity (the sequential sub-decoder of the Nested Music
-        Transformer, Ryu et al. 2024): ``chosen_XF`` holds the fields before this one, ``place`` what is around the
-        chosen position; the position itself needs neither.
-        """
+        """Logits (X, V) of one field of any set X of slots. ``place``: what is around the chosen position; the position itself needs
+        neither it nor ``chosen_XF``, see ``within_note``."""
         told = field and self.config.in_note
         if told:
             assert place is not None
-            hidden_XD = hidden_XD + self.sounding(place.chord_X)
-            for earlier in range(field):
-                hidden_XD = hidden_XD + self.chosen[earlier](chosen_XF[..., earlier])
+            hidden_XD = self.within_note(field, hidden_XD, chosen_XF, place.chord_X)
             hidden_XD = hidden_XD if self.neighbours is None else hidden_XD + self.neighbours.chosen(place)
         logits = self.heads[field](hidden_XD)
         if told and place is not None and self.neighbours is not None and field == vocab.PITCH:

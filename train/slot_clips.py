@@ -1,0 +1,74 @@
+"""What training the engines over note slots shares: clips drawn by weight, their place in the data, more padding."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+
+from musediff.data.store import TRAIN, VALID, Store
+from musediff.engines.clip_rows import Batches
+from musediff.engines.slots import vocab
+from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.dataset import ClipSource, collate
+from train.compiled import compiling
+from train.recipes import ArRecipe, SlotsRecipe
+
+HELD_OUT_BATCHES, HELD_OUT_CLIPS = 6, 64
+
+
+class SlotClips:
+    """The data's side of a ``tasks.Task``. Nothing is learned beside the weights."""
+
+    def __init__(self, recipe: SlotsRecipe | ArRecipe, store: Store, device: str) -> None:
+        self.device = device
+        self.source, self.held_out = (ClipSource(store, split, recipe.corpus_weight, recipe.tracks_share) for split in (TRAIN, VALID))
+        self.batches = Batches(self.source.draw, recipe.tokens)
+        self.padded = compiling(recipe.compile, device)
+        self.fingerprint = vocab.fingerprint()
+        self.about: Mapping[str, Any] = {}
+
+    def describe(self) -> str:
+        return f"{len(self.source.rows)} clips, {len(self.held_out.rows)} held out"
+
+    def drawn(self, rng: np.random.Generator) -> Slots:
+        """The next batch to learn from."""
+        return collate(self.batches.next(rng), rng, augment=True).to(self.device)
+
+    def held_out_batches(self) -> Iterator[Slots]:
+        """The same every time."""
+        rng = np.random.default_rng(0)
+        for _ in range(HELD_OUT_BATCHES):
+            yield collate(self.held_out.draw(rng, HELD_OUT_CLIPS), rng, augment=False).to(self.device)
+
+    def learn(self, told: np.ndarray) -> None:
+        pass
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        assert not state
+
+    def place(self) -> dict[str, Any]:
+        return {"batches": self.batches.state()}
+
+    def go_to(self, place: Mapping[str, Any]) -> None:
+        self.batches.restore(place["batches"])
+
+
+def with_more(slots: Slots, notes: int, bars: int = 0, tracks: int = 0) -> Slots:
+    """The same with so many more padded notes, bars and tracks."""
+    of_notes = ("bar_BN", "track_BN", "index_BN", "ordinal_BN", "given_BN")
+    return replace(
+        slots,
+        chords_BRC=F.pad(slots.chords_BRC, (0, 0, 0, bars)),
+        parts_BKF=F.pad(slots.parts_BKF, (0, 0, 0, tracks)),
+        counts_BRK=F.pad(slots.counts_BRK, (0, tracks, 0, bars)),
+        values_BNF=F.pad(slots.values_BNF, (0, 0, 0, notes)),
+        pad_BN=F.pad(slots.pad_BN, (0, notes), value=True),
+        pad_BR=F.pad(slots.pad_BR, (0, bars), value=True),
+        pad_BK=F.pad(slots.pad_BK, (0, tracks), value=True),
+        **{name: F.pad(getattr(slots, name), (0, notes)) for name in of_notes},
+    )
