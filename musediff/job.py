@@ -32,7 +32,7 @@ class Sampling:
     seed: int | None = None
     steps: int | None = None
     guidance: float = 1.0
-    temperature: float = 0.95
+    temperature: float = 1.0
     density: float = 0.0
     sampler: str | None = None
     strict: bool = True

@@ -10,7 +10,7 @@ from torch import Tensor
 from musediff.data.store import Store
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots
-from musediff.engines.slots.losses import JUDGE_WEIGHT, HiddenCounts, count_loss, hide_counts, note_losses, note_tokens, note_weights
+from musediff.engines.slots.losses import JUDGE_WEIGHT, HiddenCounts, count_loss, hide_counts, nats, note_losses, note_tokens, note_weights
 from musediff.engines.slots.network import SlotsNetwork
 from musediff.engines.slots.process import Noised, drop_conditions, noise
 from train.compiled import padded
@@ -53,12 +53,14 @@ class SlotsTask(SlotClips):
 
     @torch.no_grad()
     def evaluate(self, network: SlotsNetwork) -> dict[str, float]:
+        """Besides the losses "nats", a bound of the negative log-likelihood in nats per note, counts included, see ``losses.nats``."""
         generator = torch.Generator(self.device).manual_seed(0)
         window: Window = {}
         for slots in self.held_out_batches():
             with torch.autocast(torch.device(self.device).type, torch.bfloat16):
                 notes = _notes(network, _hide(slots, generator).batch, generator)
                 parts = notes.named | _counts(network, _hide_counts(slots, generator).batch, generator).named
+                parts |= {"nats": float(nats(network, slots, generator).sum() / (~slots.pad_BN).sum())}
             collect(window, parts)
         means = {name: sum(values) / len(values) for name, values in window.items()}
         weights = dict.fromkeys((*vocab.FIELDS, "count"), 1) | {"judge": JUDGE_WEIGHT}

@@ -31,7 +31,7 @@ class Request:
     strength: float = 1.0  # share of the notes that change, 0-1; in repair how readily a note is taken for wrong
     steps: int = 16
     guidance: float = 1.0  # 1 = none; classifier-free guidance weight at the end of the ramp
-    temperature: float = 0.95
+    temperature: float = 1.0  # 1 = what is usual with the engine
     density: float = 0.0  # -1 .. 1, fewer or more notes
     variants: int = 1
     seed: int = 0

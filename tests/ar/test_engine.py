@@ -15,6 +15,7 @@ from musediff.clip import ROLES, TIME_SIGNATURES, Clip, Meta, Note, Track
 from musediff.engines.ar.engine import ArEngine, ArState
 from musediff.engines.ar.line import ADVANCES, in_line
 from musediff.engines.ar.network import ArNetwork
+from musediff.engines.ar.sampler import Taste
 from musediff.engines.base import Request
 from musediff.engines.finishing import octave_shift
 from musediff.engines.registry import bundled
@@ -118,6 +119,14 @@ def test_every_note_is_drawn_from_what_reading_all_before_it_at_once_says(guidan
     assert len(expected) == len(mine) + 2
     found = torch.stack([logits[0] for logits in seen[: len(expected)]])
     assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_at_temperature_1_a_class_is_drawn_as_often_as_the_network_says() -> None:
+    """The rare ones too: without them clips repeat themselves."""
+    likely = torch.tensor([0.93, 0.05, 0.015, 0.005])
+    taste = Taste(1.0, 1.0, 0.0, torch.Generator().manual_seed(0))
+    share = torch.bincount(taste.draw(likely.log().expand(40_000, -1), torch.zeros(4), 1.0), minlength=4) / 40_000
+    assert torch.allclose(share, likely, atol=0.004) and share[3] > 0.0035
 
 
 def test_given_tracks_come_first_wherever_they_stand_and_stay() -> None:

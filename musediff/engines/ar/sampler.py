@@ -19,9 +19,8 @@ from musediff.engines.ar.network import ArNetwork
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots, chord_at
 from musediff.engines.slots.constraints import FORBIDDEN
-from musediff.engines.slots.sampler import FIELD_TEMPERATURE, draw_classes, joined, nucleus, unconditional
+from musediff.engines.slots.sampler import draw_classes, joined, unconditional
 
-KEEP_ADVANCE, KEEP = 0.98, 0.97  # nucleus of the advances, as that of the counts of the slots engine, and of the fields
 DENSITY_LOGIT = 0.25  # of one more note in the bar at density 1; the tilt of the slots engine's counts
 
 
@@ -90,13 +89,17 @@ class Taste:
     density: float
     generator: torch.Generator
 
-    def draw(self, logits_XV: Tensor, mask_BV: Tensor, temperature: float, keep: float) -> Tensor:
-        """(B,) classes. With guidance the second half of the rows is without conditions."""
+    def draw(self, logits_XV: Tensor, mask_BV: Tensor, temperature: float) -> Tensor:
+        """(B,) classes, at temperature 1 as likely as the network says: a nucleus of .97 and the cooler rhythms of the slots engine make
+        these clips repeat themselves (200 melodies: groove .85, real .77, C2ST .89; without .78 and .75).
+
+        With guidance the second half of the rows is without conditions.
+        """
         said = logits_XV.float().log_softmax(-1)
         if self.guidance != 1.0:
             conditional, free = said.chunk(2)
             said = free + self.guidance * (conditional - free)
-        return draw_classes(nucleus(said + mask_BV, keep), temperature, self.generator)
+        return draw_classes(said + mask_BV, temperature, self.generator)
 
 
 class Written(NamedTuple):
@@ -138,7 +141,7 @@ class Composer:
         pen, taste = self.pen, self.taste
         more_V = torch.zeros(ADVANCES)
         more_V[0] = DENSITY_LOGIT * taste.density
-        advance_B = taste.draw(self.network.advance_logits(self.last_XD), self.limits.advance(pen) + more_V, 1.0, KEEP_ADVANCE)
+        advance_B = taste.draw(self.network.advance_logits(self.last_XD), self.limits.advance(pen) + more_V, 1.0)
         over_B = advance_B == OVER
         on_B = torch.where(over_B, 0, advance_B)
         moved = replace(pen, bar_B=pen.bar_B + on_B, in_bar_B=torch.where(on_B > 0, 0, pen.in_bar_B))
@@ -157,8 +160,7 @@ class Composer:
         chord_X = torch.zeros_like(pen.bar_B).repeat(rows)
         for which in range(len(vocab.FIELDS)):
             logits = self.network.field_logits(which, ahead_XD, chosen_BF.repeat(rows, 1), chord_X)
-            temperature = self.taste.temperature * FIELD_TEMPERATURE[which]
-            chosen_BF[:, which] = self.taste.draw(logits, self.limits.field(which, pen, chosen_BF), temperature, KEEP)
+            chosen_BF[:, which] = self.taste.draw(logits, self.limits.field(which, pen, chosen_BF), self.taste.temperature)
             if which == vocab.POSITION:
                 place = replace(self.frame, bar_BN=pen.bar_B.repeat(rows)[:, None])
                 chord_X = chord_at(place, chosen_BF[:, :1].repeat(rows, 1))[:, 0]

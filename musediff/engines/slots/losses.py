@@ -5,6 +5,7 @@ all rates count alike), of the fields of wrong notes that are in sight, and a li
 the probability of what is seen is calibrated. Judge: is a visible note wrong? Counts: notes per bar and track.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots, place_at
 from musediff.engines.slots.network import SlotsNetwork
-from musediff.engines.slots.process import Noised
+from musediff.engines.slots.process import Noised, mask_values
 
 WRONG_WEIGHT, RIGHT_WEIGHT, RIGHT_SHARE = 0.5, 0.1, 0.15
 JUDGE_WEIGHT = 2
@@ -96,6 +97,39 @@ def count_loss(network: SlotsNetwork, hidden: HiddenCounts) -> Tensor:
     """Cross-entropy of the hidden counts, summed; 0 where nothing is hidden, as can be in a batch of one."""
     logits = network.count_logits(network(hidden.slots))[hidden.hidden_BRK]
     return F.cross_entropy(logits.float(), hidden.counts_BRK[hidden.hidden_BRK], reduction="sum")
+
+
+def nats(network: SlotsNetwork, slots: Slots, generator: torch.Generator) -> Tensor:
+    """(2,) nats of the numbers of notes and of the notes of a clean batch: estimates, by one draw a clip, of upper bounds of what they
+    cost when they are revealed one by one in random order, as sampling does with enough steps (Hoogeboom et al. 2022, equation 3).
+
+    With both, a whole clip is coded: their sum stands beside the likelihood of a network that writes note after note.
+    """
+    draw = lambda *shape: torch.rand(*shape, generator=generator, device=slots.pad_BN.device)  # noqa: E731
+    real_BC = ~(slots.pad_BR[:, :, None] | slots.pad_BK[:, None, :]).flatten(1)
+    hidden_BC, weight_BC = _some(real_BC, draw)
+    hidden_BRK = hidden_BC.view_as(slots.counts_BRK)
+    seen = slots.but(slots.values_BNF)
+    seen.counts_BRK = torch.where(hidden_BRK, vocab.COUNT_MASK, slots.counts_BRK)
+    seen.pad_BN = torch.ones_like(slots.pad_BN)  # numbers are drawn before any note
+    logits = network.count_logits(network(crop(seen)))[hidden_BRK]
+    of_counts = F.cross_entropy(logits.float(), slots.counts_BRK[hidden_BRK], reduction="none") @ weight_BC[hidden_BC]
+
+    hidden_BN, weight_BN = _some(~slots.pad_BN, draw)
+    seen = slots.but(mask_values(hidden_BN[..., None].expand_as(slots.values_BNF), slots.values_BNF))
+    place = place_at(seen, slots.values_BNF[..., vocab.POSITION]).take(hidden_BN)
+    slot_XD, clean_XF = network(seen).slot_BND[hidden_BN], slots.values_BNF[hidden_BN]
+    each = [network.field_logits(field, slot_XD, clean_XF, place).float() for field in range(len(vocab.FIELDS))]
+    of_fields = [F.cross_entropy(logits, clean_XF[:, field], reduction="none") for field, logits in enumerate(each)]
+    return torch.stack((of_counts, torch.stack(of_fields).sum(0) @ weight_BN[hidden_BN]))
+
+
+def _some(real_BX: Tensor, draw: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
+    """Any number of the real ones of each clip, hidden: which, and what each counts for so that all of a clip are counted."""
+    there_B = real_BX.sum(1)
+    number_B = (1 + (draw(len(real_BX)) * there_B).long()).minimum(there_B)
+    rank_BX = draw(*real_BX.shape).masked_fill(~real_BX, 2.0).argsort(1).argsort(1)
+    return rank_BX < number_B[:, None], (there_B / number_B.clamp(min=1))[:, None].expand(real_BX.shape)
 
 
 def crop(slots: Slots) -> Slots:
