@@ -20,7 +20,7 @@ from musediff.engines.slots.repair import find_wrong
 from musediff.engines.slots.sampler import FieldSampler, Noise, denoise, sample_counts
 from musediff.errors import BadRequest
 
-REPAIR_TEMPERATURE = 0.6  # engines.md 7: refilling found mistakes; closer to the likeliest note than composing
+REPAIR_TEMPERATURE = 0.63  # engines.md 7: refilling found mistakes; closer to the likeliest note than composing
 DENSITY_BIAS = 0.25  # logit per note of a bar at density 1
 
 
