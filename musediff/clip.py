@@ -7,6 +7,7 @@ tempo in quarters per minute, chords one id (see ``chords``) per half beat of 24
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from typing import NamedTuple
 
 from musediff.chords import ANY_CHORD
@@ -198,8 +199,9 @@ class Meta:
             if value is not None and not (isinstance(value, int) and low <= value <= high):
                 raise BadRequest(f"{name}: {value!r} is not a whole number from {low} to {high}.")
         chords = self.chord_progression
-        if chords is not None and not (chords and all(0 <= chord <= ANY_CHORD for chord in chords)):
-            raise BadRequest(f"chord_progression: one chord id from 0 to {ANY_CHORD} per half beat is needed, and at least one.")
+        if chords is not None and not (chords and all(isinstance(chord, Integral) and 0 <= chord <= ANY_CHORD for chord in chords)):
+            ids = f"one chord id from 0 to {ANY_CHORD} per half beat is needed, and at least one"
+            raise BadRequest(f"chord_progression: {ids}; musediff.progression.parse makes them of names.")
         if self.min_velocity is not None and self.max_velocity is not None and self.min_velocity > self.max_velocity:
             raise BadRequest(f"min_velocity {self.min_velocity} is above max_velocity {self.max_velocity}: swap them.")
 

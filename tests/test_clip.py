@@ -32,6 +32,7 @@ def test_there_are_34_key_names() -> None:
     [
         ({"bpm": 5}, "bpm"), ({"bpm": 90.5}, "whole number"), ({"num_measures": 65}, "64"), ({"inst": "kazoo"}, "kazoo"),
         ({"min_velocity": 90, "max_velocity": 60}, "swap"), ({"chord_progression": ()}, "chord"), ({"chord_progression": (500,)}, "chord"),
+        ({"chord_progression": "Am | F"}, "progression.parse"),
     ],
 )  # fmt: skip
 def test_impossible_metadata_are_refused(values: dict[str, object], words: str) -> None:

@@ -21,8 +21,10 @@ from musediff.engines.finishing import octave_shift
 from musediff.engines.registry import bundled
 from musediff.engines.slots import layout, vocab
 from musediff.errors import BadCheckpoint, BadRequest
+from musediff.metrics.control import chord_tone_ratio
 from musediff.pipeline import MusePipeline, Sampling
 from musediff.priors import Priors
+from musediff.progression import parse
 from tests.ar.conftest import engine
 from tests.slots.conftest import make_clip
 from tests.test_engines import assert_legal
@@ -207,3 +209,13 @@ def test_a_checkpoint_comes_back_and_foreign_ones_are_refused(tmp_path: Path) ->
 
 def test_it_is_no_engine_of_the_page_unless_asked_for() -> None:
     assert "ar" not in bundled()
+
+
+def test_the_weights_of_the_tables_play_the_chords_that_are_asked_for(root: Path) -> None:
+    pipeline = MusePipeline.load(root / "assets" / "baseline" / "ar")
+    chords = parse("C | Am | F | G | C | Am | F | G", key="cmajor", time_signature="4/4", num_measures=8).chords
+    wish = Meta(audio_key="cmajor", time_signature="4/4", num_measures=8, track_role="accompaniment", chord_progression=chords)
+    clips = pipeline.generate(wish, Sampling(seed=1, variants=3)).clips
+    for clip in clips:
+        assert_legal(clip)
+    assert np.mean([chord_tone_ratio(clip.tracks[0].notes, clip) for clip in clips]) > 0.8
