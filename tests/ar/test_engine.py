@@ -214,7 +214,8 @@ def test_it_is_no_engine_of_the_page_unless_asked_for() -> None:
 def test_the_weights_of_the_tables_play_the_chords_that_are_asked_for(root: Path) -> None:
     pipeline = MusePipeline.load(root / "assets" / "baseline" / "ar")
     chords = parse("C | Am | F | G | C | Am | F | G", key="cmajor", time_signature="4/4", num_measures=8).chords
-    wish = Meta(audio_key="cmajor", time_signature="4/4", num_measures=8, track_role="accompaniment", chord_progression=chords)
+    frame = Meta(audio_key="cmajor", time_signature="4/4", num_measures=8, bpm=90, chord_progression=chords)
+    wish = frame.but(Meta(track_role="accompaniment", inst="acoustic_piano", genre="pop"))
     clips = pipeline.generate(wish, Sampling(seed=1, variants=3)).clips
     for clip in clips:
         assert_legal(clip)
