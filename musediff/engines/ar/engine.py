@@ -17,7 +17,7 @@ from musediff.engines.ar.config import ArConfig
 from musediff.engines.ar.line import in_line
 from musediff.engines.ar.network import ArNetwork
 from musediff.engines.ar.sampler import Composer, Limits, Taste
-from musediff.engines.base import Request
+from musediff.engines.base import Request, refuse_samplers
 from musediff.engines.calibration import UNCHANGED, Calibration, read
 from musediff.engines.finishing import into_range, playable, velocity_limits
 from musediff.engines.slots import layout, vocab
@@ -82,8 +82,7 @@ class ArEngine:
                 "The ar engine composes whole tracks, note by note: it cannot change or repair a clip or fill some of its bars. "
                 "Choose the slots or the muse engine for that."
             )
-        if request.sampler is not None:
-            raise BadRequest(f"sampler {request.sampler!r}: the ar engine has one way to sample. Leave it out or choose muse.")
+        refuse_samplers(request, self.name)
         assert len(request.clip.tracks) <= vocab.MAX_TRACKS
 
     def prepare(self, request: Request, generator: torch.Generator) -> ArState:

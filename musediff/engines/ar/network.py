@@ -17,7 +17,7 @@ from musediff.engines.ar.config import ArConfig
 from musediff.engines.ar.line import ADVANCES
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots, chord_at
-from musediff.engines.slots.network import Conditioned, Rotary
+from musediff.engines.slots.network import Conditioned, Rotary, head
 
 
 @dataclass(slots=True)
@@ -46,7 +46,6 @@ class ArNetwork(Conditioned):
         self.config = config
         width = config.width
         embed = lambda size: nn.Embedding(size, width)  # noqa: E731
-        head = lambda size: nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, size))  # noqa: E731
         self.index = embed(vocab.COUNTS)
         self.value = nn.ModuleList(embed(size + 1) for size in vocab.SIZES)
         self.rotary = Rotary(width // config.heads)
@@ -56,7 +55,7 @@ class ArNetwork(Conditioned):
         self.advance = embed(ADVANCES)
         self.next_bar = nn.Linear(width, width, bias=False)
         self.chosen = nn.ModuleList(embed(size + 1) for size in vocab.SIZES[:3])
-        self.heads = nn.ModuleList(head(size) for size in vocab.SIZES)
+        self.heads = nn.ModuleList(head(width, size) for size in vocab.SIZES)
         self.apply(self._initialise)
 
     def forward(self, line: Slots) -> Read:

@@ -19,9 +19,7 @@ from musediff.engines.ar.network import ArNetwork
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots, chord_at
 from musediff.engines.slots.constraints import FORBIDDEN
-from musediff.engines.slots.sampler import draw_classes, joined, unconditional
-
-DENSITY_LOGIT = 0.25  # of one more note in the bar at density 1; the tilt of the slots engine's counts
+from musediff.engines.slots.sampler import DENSITY_LOGIT, draw_classes, joined, unconditional
 
 
 @dataclass(slots=True)

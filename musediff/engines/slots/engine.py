@@ -9,7 +9,7 @@ import torch
 
 from musediff import checkpoint
 from musediff.clip import Clip
-from musediff.engines.base import Request
+from musediff.engines.base import Request, refuse_samplers
 from musediff.engines.calibration import UNCHANGED, Calibration, own_strength, read
 from musediff.engines.slots import layout, vocab
 from musediff.engines.slots.batch import Slots
@@ -17,11 +17,9 @@ from musediff.engines.slots.codec import Encoded
 from musediff.engines.slots.constraints import allowed
 from musediff.engines.slots.network import NetworkConfig, SlotsNetwork
 from musediff.engines.slots.repair import find_wrong
-from musediff.engines.slots.sampler import FieldSampler, Noise, denoise, sample_counts
-from musediff.errors import BadRequest
+from musediff.engines.slots.sampler import DENSITY_LOGIT, FieldSampler, Noise, denoise, sample_counts
 
 REPAIR_TEMPERATURE = 0.63  # engines.md 7: refilling found mistakes; closer to the likeliest note than composing
-DENSITY_BIAS = 0.25  # logit per note of a bar at density 1
 
 
 @dataclass(slots=True)
@@ -76,8 +74,7 @@ class SlotsEngine:
         Raises:
             BadRequest: a sampler is asked for.
         """
-        if request.sampler is not None:
-            raise BadRequest(f"sampler {request.sampler!r}: the slots engine has one way to sample. Leave it out or choose muse.")
+        refuse_samplers(request, self.name)
         assert len(request.clip.tracks) <= vocab.MAX_TRACKS
 
     def prepare(self, request: Request, generator: torch.Generator) -> SlotsState:
@@ -135,7 +132,7 @@ class SlotsEngine:
         counts = torch.from_numpy(layout.counts_of(state.tracks, clip.num_measures)).expand(len(visible), -1, -1)
         slots = replace(slots, counts_BRK=counts, given_BN=~slots.pad_BN)
         hidden = torch.from_numpy(np.stack(state.redrawn))
-        drawn = sample_counts(self.network, slots, hidden, DENSITY_BIAS * state.request.density, state.generator).numpy()
+        drawn = sample_counts(self.network, slots, hidden, DENSITY_LOGIT * state.request.density, state.generator).numpy()
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=state.generator)))
         state.rows = [layout.refill(row, c, again, rng) for row, c, again in zip(state.rows, drawn, state.redrawn, strict=True)]
 

@@ -132,6 +132,11 @@ class Hidden:
     count_BRKD: Tensor
 
 
+def head(width: int, size: int) -> nn.Sequential:
+    """What is known of a token -> logits of ``size`` classes."""
+    return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, size))
+
+
 class Conditioned(nn.Module):
     """What networks over note slots share: embeddings of the conditions, of the bars and of the chords. No parameters but these."""
 
@@ -202,9 +207,9 @@ class SlotsNetwork(Conditioned):
         self.blocks = nn.ModuleList(Block(width, config.heads, config.dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width, bias=False)
         self.count_head = nn.Linear(width, vocab.COUNTS)
-        self.wrong_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, len(vocab.FIELDS)))
+        self.wrong_head = head(width, len(vocab.FIELDS))
         self.chosen = nn.ModuleList(embed(size + 1) for size in vocab.SIZES[:3])  # of the fields chosen before, for the in-note head
-        self.heads = nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, size)) for size in vocab.SIZES)
+        self.heads = nn.ModuleList(head(width, size) for size in vocab.SIZES)
         self.apply(self._initialise)
 
     def forward(self, slots: Slots) -> Hidden:

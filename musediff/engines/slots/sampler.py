@@ -21,6 +21,7 @@ from musediff.engines.slots.process import mask_values
 
 # Of each field, at temperature 1: rhythms of neighbouring bars are then as alike as real ones, .78 (real .78; all alike: .75).
 FIELD_TEMPERATURE = (0.76, 0.95, 0.76, 0.76)
+DENSITY_LOGIT = 0.25  # for each note of a bar at density 1
 
 
 @dataclass(slots=True)
