@@ -12,10 +12,10 @@ from musediff.checkpoint import save
 from musediff.clip import PITCH_RANGES, Meta
 from musediff.data import store as packed
 from musediff.data.clips import clip_at
-from musediff.engines.ar.losses import PARTS
 from musediff.engines.clip_rows import Batches
 from musediff.engines.slots import vocab
 from musediff.engines.slots.dataset import ClipSource, collate
+from musediff.engines.slots.line_losses import PARTS
 from musediff.errors import BadCheckpoint
 from musediff.pipeline import MusePipeline, Sampling
 from train.recipes import ar_tiny, muse_tiny, slots_tiny

@@ -30,9 +30,9 @@ def compile_blocks(blocks: Iterable[nn.Module], backend: str | Callable[..., Any
 
 
 def _any_number(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def call(*arguments: Tensor | None) -> Tensor:
+    def call(*arguments: Tensor | bool | None) -> Tensor:
         for tensor in arguments:
-            if tensor is not None and tensor.shape[0] > 1:
+            if isinstance(tensor, Tensor) and tensor.shape[0] > 1:
                 torch._dynamo.maybe_mark_dynamic(tensor, 0)
         return forward(*arguments)
 

@@ -44,6 +44,7 @@ class SlotsRecipe(Recipe):
     """A run of the slots engine."""
 
     network: NetworkConfig
+    notes_every: int = 1  # steps between batches of hidden and wrong notes; every step has one of lines, if the network reads them
     count_every: int = 3  # steps between batches that train the counts
     tracks_share: float = 0.3
 
@@ -74,13 +75,13 @@ def slots_tiny() -> SlotsRecipe:
 
 
 def slots_small() -> SlotsRecipe:
-    """6.0 M parameters, for two hours or more on two CPU cores."""
-    return SlotsRecipe(network=NetworkConfig(width=256, layers=6, heads=4, neighbours=True), minutes=120)
+    """6.2 M parameters, for two hours or more on two CPU cores."""
+    return SlotsRecipe(network=NetworkConfig(width=256, layers=6, heads=4, neighbours=True, distances=64), minutes=120)
 
 
 def slots_base() -> SlotsRecipe:
     """15 M parameters, for a GPU."""
-    network = NetworkConfig(width=384, layers=7, heads=6, dropout=0.05, neighbours=True)
+    network = NetworkConfig(width=384, layers=7, heads=6, dropout=0.05, neighbours=True, distances=64)
     return replace(slots_small(), network=network, tokens=200_000, minutes=9, ema=(0.99, 0.999, 0.9999))
 
 

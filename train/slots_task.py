@@ -1,4 +1,4 @@
-"""Training the slots engine: hidden and wrong fields of notes in every step, numbers of notes per bar in some."""
+"""Training the slots engine: hidden and wrong fields of notes, numbers of notes per bar, and what follows in line, as often as is asked."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,11 @@ from torch import Tensor
 from musediff.data.store import Store
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.line import in_line
 from musediff.engines.slots.losses import JUDGE_WEIGHT, HiddenCounts, count_loss, hide_counts, nats, note_losses, note_tokens, note_weights
 from musediff.engines.slots.network import SlotsNetwork
 from musediff.engines.slots.process import Noised, drop_conditions, noise
+from train import line
 from train.compiled import padded
 from train.log import Window, collect
 from train.recipes import SlotsRecipe
@@ -20,6 +22,7 @@ from train.slot_clips import SlotClips, with_more
 from train.tasks import Drawn, Found, Objective
 
 QUARTILES = 4
+LINE = "line_"  # before the names of losses in line
 
 
 class SlotsTask(SlotClips):
@@ -41,7 +44,13 @@ class SlotsTask(SlotClips):
     def objectives(self, step: int) -> Sequence[Objective]:
         notes = Objective(lambda slots, _, generator: _hide(_forget(slots, generator), generator), _notes)
         counts = Objective(lambda slots, _, generator: self._counts_of(_forget(slots, generator), generator), _counts)
-        return (notes, counts) if step % self.recipe.count_every == 0 else (notes,)
+        lines = Objective(self._lines_of, _lines)
+        recipe, in_line = self.recipe, self.recipe.network.distances > 0
+        due = (in_line, not in_line or step % recipe.notes_every == 0, step % recipe.count_every == 0)
+        return [objective for objective, now in zip((lines, notes, counts), due, strict=True) if now]
+
+    def _lines_of(self, slots: Slots, rng: np.random.Generator, generator: torch.Generator) -> Drawn:
+        return line.lines_of(line.lengthened(slots) if self.padded else slots, rng, generator)
 
     def _counts_of(self, slots: Slots, generator: torch.Generator) -> Drawn:
         drawn = _hide_counts(slots, generator)
@@ -53,7 +62,8 @@ class SlotsTask(SlotClips):
 
     @torch.no_grad()
     def evaluate(self, network: SlotsNetwork) -> dict[str, float]:
-        """Besides the losses "nats", a bound of the negative log-likelihood in nats per note, counts included, see ``losses.nats``."""
+        """Besides the losses "nats", a bound of the negative log-likelihood in nats per note, counts included, see ``losses.nats``;
+        "line_…" those of what follows in line, the likelihood itself."""
         generator = torch.Generator(self.device).manual_seed(0)
         window: Window = {}
         for slots in self.held_out_batches():
@@ -61,9 +71,12 @@ class SlotsTask(SlotClips):
                 notes = _notes(network, _hide(slots, generator).batch, generator)
                 parts = notes.named | _counts(network, _hide_counts(slots, generator).batch, generator).named
                 parts |= {"nats": float(nats(network, slots, generator).sum() / (~slots.pad_BN).sum())}
+                if network.config.distances:
+                    parts |= _lines(network, in_line(slots), generator).named
             collect(window, parts)
         means = {name: sum(values) / len(values) for name, values in window.items()}
         weights = dict.fromkeys((*vocab.FIELDS, "count"), 1) | {"judge": JUDGE_WEIGHT}
+        weights |= {name: 1 for name in means if name.startswith(LINE)}
         return means | {"loss": sum(weight * means[name] for name, weight in weights.items())}
 
 
@@ -102,6 +115,11 @@ def _notes(network: SlotsNetwork, batch: tuple[Noised, Tensor], generator: torch
     told = torch.cat((torch.stack((*found.hidden, found.judge)), sums / numbers)).tolist()  # a GPU is waited for once
     names = (*vocab.FIELDS, "judge", *(f"hidden_q{quarter}" for quarter in range(QUARTILES)))
     return Found(found.parts, {name: value for name, value in zip(names, told, strict=True) if not math.isnan(value)})
+
+
+def _lines(network: SlotsNetwork, batch: Slots, generator: torch.Generator) -> Found:
+    found = line.losses(network, batch, generator)
+    return found._replace(named={LINE + name: value for name, value in found.named.items()})
 
 
 def _hide_counts(slots: Slots, generator: torch.Generator) -> Drawn:

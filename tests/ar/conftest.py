@@ -1,16 +1,25 @@
 """Networks and lines for the tests of the ar engine."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
 
 from musediff.engines.ar.config import ArConfig
 from musediff.engines.ar.engine import ArEngine
-from musediff.engines.ar.line import MOST_ADVANCE, OVER, in_line
 from musediff.engines.ar.network import ArNetwork
 from musediff.engines.slots import layout
 from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.line import MOST_ADVANCE, OVER, in_line
+from musediff.engines.slots.network import NetworkConfig, SlotsNetwork
 from tests.slots.conftest import make_clip
+
+OF_LINE = ("values_BNF", "bar_BN", "track_BN", "index_BN", "ordinal_BN", "given_BN", "pad_BN")
+
+
+def cut(line: Slots, first: int, last: int) -> Slots:
+    return replace(line, **{name: getattr(line, name)[:, first:last].clone() for name in OF_LINE})
 
 
 def stirred(network: nn.Module, seed: int = 0) -> None:
@@ -24,6 +33,13 @@ def stirred(network: nn.Module, seed: int = 0) -> None:
 def network(seed: int = 0) -> ArNetwork:
     torch.manual_seed(seed)
     made = ArNetwork(ArConfig.tiny()).eval().requires_grad_(False)
+    stirred(made, seed)
+    return made
+
+
+def two_way_network(seed: int = 0) -> SlotsNetwork:
+    torch.manual_seed(seed)
+    made = SlotsNetwork(NetworkConfig.tiny()).eval().requires_grad_(False)
     stirred(made, seed)
     return made
 

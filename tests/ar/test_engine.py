@@ -12,14 +12,15 @@ from torch import Tensor
 
 from musediff import checkpoint
 from musediff.clip import ROLES, TIME_SIGNATURES, Clip, Meta, Note, Track
-from musediff.engines.ar.engine import ArEngine, ArState
-from musediff.engines.ar.line import ADVANCES, in_line
+from musediff.engines.ar.engine import ArEngine
 from musediff.engines.ar.network import ArNetwork
-from musediff.engines.ar.sampler import Taste
 from musediff.engines.base import Request
 from musediff.engines.finishing import octave_shift
 from musediff.engines.registry import bundled
 from musediff.engines.slots import layout, vocab
+from musediff.engines.slots.composer import Taste
+from musediff.engines.slots.composing import Composing
+from musediff.engines.slots.line import ADVANCES, in_line
 from musediff.errors import BadCheckpoint, BadRequest
 from musediff.metrics.control import chord_tone_ratio
 from musediff.pipeline import MusePipeline, Sampling
@@ -35,7 +36,7 @@ def asked(bars: int, metre: str, tracks: int, low: int = 1, high: int = 127, pit
     return Clip(bars, tuple(labels), metre, 100, "cmajor")
 
 
-def work(made: ArEngine, request: Request, steps: int = 10**9) -> tuple[ArState, int]:
+def work(made: ArEngine, request: Request, steps: int = 10**9) -> tuple[Composing, int]:
     """The state after so many turns, and how many there were."""
     state, turns = made.prepare(request, torch.Generator().manual_seed(request.seed)), 0
     for _ in made.steps(state):

@@ -8,17 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from musediff.engines.ar.attention import HIDDEN, Cache, nearest, relative_attention, skewed
-from musediff.engines.ar.line import OVER, following, in_line
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import Slots
-from tests.ar.conftest import line_of, network, slots_of
-
-OF_LINE = ("values_BNF", "bar_BN", "track_BN", "index_BN", "ordinal_BN", "given_BN", "pad_BN")
-
-
-def cut(line: Slots, first: int, last: int) -> Slots:
-    return replace(line, **{name: getattr(line, name)[:, first:last] for name in OF_LINE})
+from musediff.engines.slots.causal import HIDDEN, Cache, nearest, relative_attention, skewed
+from musediff.engines.slots.line import OVER, following, in_line
+from musediff.engines.slots.reading import InLine
+from tests.ar.conftest import cut, line_of, network, slots_of, two_way_network
 
 
 def by_definition(bare: Tensor, q: Tensor, k: Tensor, v: Tensor, distance_HTE: Tensor, attend_B11P: Tensor) -> Tensor:
@@ -103,15 +97,12 @@ def test_every_bar_and_chord_is_seen_from_the_start() -> None:
     assert not torch.allclose(before, net(replace(line, chords_BRC=chords)).line_BMD[0, 0], atol=1e-4)
 
 
-@pytest.mark.parametrize("parts", [(1, 1, 1), (7, 1, 3)])
-def test_reading_with_a_cache_is_reading_at_once(parts: tuple[int, ...]) -> None:
-    net, line = network(), line_of(3, tracks=2)
-    whole, known, caches = net(line), net.known(line), [Cache() for _ in net.blocks]
-    read = net.begin(cut(line, 0, parts[0]), known, caches)
-    found, at, turn = [read.line_BMD], parts[0], 0
-    while at < line.pad_BN.shape[1]:
-        size = parts[1 + turn % 2]
-        found.append(net.go_on(cut(line, at, at + size), known, caches))
-        at, turn = at + size, turn + 1
+@pytest.mark.parametrize("net", [network(), two_way_network()], ids=["ar", "slots"])
+@pytest.mark.parametrize("first", [1, 7])
+def test_reading_with_a_cache_is_reading_at_once(net: InLine, first: int) -> None:
+    line = line_of(3, tracks=2)
+    whole, known, caches = net.read_line(line), net.known(line), [Cache() for _ in net.blocks]
+    read = net.begin(cut(line, 0, first), known, caches)
+    rest = [net.go_on(cut(line, 0, end), known, caches) for end in range(first + 1, line.pad_BN.shape[1] + 1)]
     assert torch.allclose(read.bar_BRD, whole.bar_BRD, atol=1e-5)
-    assert torch.allclose(torch.cat(found, 1), whole.line_BMD, atol=1e-5)
+    assert torch.allclose(torch.cat((read.line_BMD, torch.stack(rest, 1)), 1), whole.line_BMD, atol=1e-5)

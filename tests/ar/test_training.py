@@ -11,23 +11,26 @@ import torch
 
 from musediff.cli import main
 from musediff.data import store as packed
-from musediff.engines.ar.line import in_line
-from musediff.engines.ar.losses import PARTS, note_losses
 from musediff.engines.slots import vocab
 from musediff.engines.slots.dataset import ClipSource, collate
+from musediff.engines.slots.line import in_line, past_of
+from musediff.engines.slots.line_losses import PARTS, line_losses
+from musediff.engines.slots.reading import InLine
 from musediff.pipeline import MusePipeline
-from tests.ar.conftest import line_of, network
+from tests.ar.conftest import cut, line_of, network, two_way_network
 from tests.slots.conftest import make_clip
-from train.ar_task import BARS, ArTask, lengthened, lengths
+from train.ar_task import ArTask
 from train.compare import mend, systems
 from train.compiled import BUCKET, compile_blocks
+from train.line import BARS, lengthened, lengths
 from train.recipes import ar_base, ar_small, ar_tiny, slots_small
 from train.train import train
 
 
-def test_the_loss_is_the_likelihood_of_the_notes_one_by_one() -> None:
-    net, line = network(), line_of(1, tracks=2, variants=1)
-    read, expected = net(line), torch.zeros(len(PARTS))
+@pytest.mark.parametrize("net", [network(), two_way_network()], ids=["ar", "slots"])
+def test_the_loss_is_the_likelihood_of_the_notes_one_by_one(net: InLine) -> None:
+    line = line_of(1, tracks=2, variants=1)
+    read, expected = net.read_line(line), torch.zeros(len(PARTS))
     tokens = int((~line.pad_BN).sum())
     for place in range(tokens):
         here = read.line_BMD[0, place : place + 1]
@@ -38,21 +41,25 @@ def test_the_loss_is_the_likelihood_of_the_notes_one_by_one() -> None:
         expected[0] -= net.advance_logits(here).log_softmax(-1)[0, advance]
         if not note:
             continue
-        ahead = net.ahead(here, read.bar_BRD[0, bar : bar + 1], torch.tensor([advance]))
-        chord = line.chords_BRC[0, bar, values[0, 0] // 6][None]
+        known = cut(line, 0, place + 2)  # and nothing of the note itself
+        known.values_BNF[0, -1] = torch.tensor(vocab.SIZES)
+        around = past_of(known, values[:, :1]).row(0)
+        assert around.chord_X.item() == line.chords_BRC[0, bar, values[0, 0] // 6]
+        ahead = net.ahead(here, read.bar_BRD[0, bar : bar + 1], torch.tensor([advance]), around)
         for field in range(4):
-            logits = net.field_logits(field, ahead, values, chord)
+            logits = net.field_logits(field, ahead, values, around)
             expected[field + 1] -= logits.log_softmax(-1)[0, values[0, field]]
-    assert torch.allclose(note_losses(net, line), expected, rtol=1e-4)
+    assert torch.allclose(line_losses(net, line), expected, rtol=1e-4)
 
 
-def test_what_is_after_a_field_is_not_seen_by_its_head() -> None:
-    net, line = network(), line_of(2, variants=1)
+@pytest.mark.parametrize("net", [network(), two_way_network()], ids=["ar", "slots"])
+def test_what_is_after_a_field_is_not_seen_by_its_head(net: InLine) -> None:
+    line = line_of(2, variants=1)
     values = line.values_BNF.clone()
     last = int((~line.pad_BN).sum()) - 1  # of it only its own losses can tell
     values[0, last, vocab.DURATION] = (values[0, last, vocab.DURATION] + 1) % vocab.SIZES[vocab.DURATION]
     values[0, last, vocab.VELOCITY] = (values[0, last, vocab.VELOCITY] + 1) % vocab.SIZES[vocab.VELOCITY]
-    before, after = note_losses(net, line), note_losses(net, line.but(values))
+    before, after = line_losses(net, line), line_losses(net, line.but(values))
     assert torch.equal(before[1:3], after[1:3]) and not torch.equal(before[3:], after[3:])
 
 
@@ -63,9 +70,9 @@ def test_padding_changes_nothing_that_is_real(data: Path) -> None:
     line, other = in_line(slots), in_line(longer)
     assert other.pad_BN.shape[1] % BUCKET == 0 and other.pad_BR.shape[1] % BARS == 0 and other.pad_BK.shape[1] == vocab.MAX_TRACKS
     assert torch.equal(lengths(line), lengths(other))
-    assert torch.allclose(note_losses(net, line), note_losses(net, other), rtol=1e-4)
-    alone = sum(note_losses(net, in_line(_row(slots, b))) for b in range(12))
-    assert torch.allclose(note_losses(net, line), alone, rtol=1e-4)
+    assert torch.allclose(line_losses(net, line), line_losses(net, other), rtol=1e-4)
+    alone = sum(line_losses(net, in_line(_row(slots, b))) for b in range(12))
+    assert torch.allclose(line_losses(net, line), alone, rtol=1e-4)
 
 
 def _row(slots, b: int):
@@ -117,13 +124,13 @@ def test_its_blocks_are_compiled_once_for_each_length_and_compute_the_same(data:
     made, rng, net = [], np.random.default_rng(1), network()
     source = ClipSource(packed.load(data), packed.TRAIN)
     batches = [in_line(lengthened(collate(source.draw(rng, size), rng, augment=False))) for size in (3, 5, 3, 2)]
-    before = [note_losses(net, line) for line in batches]
+    before = [line_losses(net, line) for line in batches]
 
     def count(graph: Any, _: Any) -> Any:
         made.append(graph)
         return graph.forward
 
     compile_blocks(net.blocks, count)
-    after = [note_losses(net, line) for line in batches]
+    after = [line_losses(net, line) for line in batches]
     assert all(torch.allclose(one, other, rtol=1e-4) for one, other in zip(before, after, strict=True))
     assert len(made) == len({line.pad_BN.shape[1] for line in batches})

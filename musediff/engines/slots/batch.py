@@ -1,6 +1,6 @@
 """A batch of clips as the slots network sees it, and what can be read off it: the chord of a place, the notes around a note.
 
-Shape suffixes: B batch, R bars, K tracks, N note slots, F fields, X any set of slots; W, E, P see ``Place``.
+Shape suffixes: B batch, R bars, K tracks, N note slots, Y the last of them, F fields, X any set of slots; W, E, P see ``Place``.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -47,12 +47,12 @@ class Slots:
         return replace(self, values_BNF=values_BNF)
 
 
-def chord_at(slots: Slots, position_BN: Tensor) -> Tensor:
-    """Chord id sounding at a position of the slot's bar. Masked positions give the chord of the bar's start."""
+def chord_at(slots: Slots, position_BY: Tensor) -> Tensor:
+    """Chord id sounding at a position of the bar of each of the last Y slots. Masked positions give the chord of the bar's start."""
     per_chord = 240 // vocab.POSITION_TICKS
-    half_beat = torch.where(position_BN < vocab.MAX_POSITIONS, position_BN, 0) // per_chord
-    flat = slots.chords_BRC.flatten(1)
-    return flat.gather(1, slots.bar_BN * vocab.CHORDS_PER_BAR + half_beat)
+    half_beat = torch.where(position_BY < vocab.MAX_POSITIONS, position_BY, 0) // per_chord
+    flat, bar_BY = slots.chords_BRC.flatten(1), slots.bar_BN[:, slots.bar_BN.shape[1] - position_BY.shape[1] :]
+    return flat.gather(1, bar_BY * vocab.CHORDS_PER_BAR + half_beat)
 
 
 @dataclass(slots=True)
@@ -69,43 +69,51 @@ class Place:
         """Those of a subset, by a mask."""
         return Place(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
+    def row(self, which: int) -> "Place":
+        """Of places (B, Y) those of one Y."""
+        return Place(*(getattr(self, f.name)[:, which] for f in fields(self)))
+
     def without_chord(self, chord: int) -> "Place":
         """The same under another chord everywhere."""
         return replace(self, chord_X=torch.full_like(self.chord_X, chord))
 
 
-def place_at(slots: Slots, position_BN: Tensor) -> Place:
-    """Place (B, N) of notes that begin at ``position_BN`` of their bars, which may be masked, among those that are visible in ``slots``.
+def place_at(slots: Slots, position_BY: Tensor, past: bool = False) -> Place:
+    """Place (B, Y) of the last Y slots, if they begin at ``position_BY`` of their bars, which may be masked, among the notes that are
+    visible in ``slots``.
 
     The note before is the last of the slots before in which an onset is visible, that is earlier if the own one is known (so
-    the top of a chord); the note after the first of those behind (the lowest of a chord).
+    the top of a chord); the note after the first of those behind (the lowest of a chord). ``past``: as if nothing were behind.
     """
-    seen_BN, notes = slots.values_BNF[..., vocab.POSITION], position_BN.shape[1]
+    seen_BN, notes = slots.values_BNF[..., vocab.POSITION], slots.pad_BN.shape[1]
+    last = slice(notes - position_BY.shape[1], notes)
     length_B = torch.tensor(BAR_POSITIONS, device=seen_BN.device)[slots.shared_BF[:, METER]]
     line_BN = slots.bar_BN * length_B[:, None]
-    known_BN, there_BN = position_BN < vocab.MAX_POSITIONS, (seen_BN < vocab.MAX_POSITIONS) & ~slots.pad_BN
-    own_BN, onset_BN = line_BN + torch.where(known_BN, position_BN, 0), line_BN + seen_BN
+    known_BY, there_BN = position_BY < vocab.MAX_POSITIONS, (seen_BN < vocab.MAX_POSITIONS) & ~slots.pad_BN
+    own_BY, onset_BN = line_BN[:, last] + torch.where(known_BY, position_BY, 0), line_BN + seen_BN
     slot_N = torch.arange(notes, device=seen_BN.device)
-    near_BNN = there_BN[:, None, :] & (slots.track_BN[:, :, None] == slots.track_BN[:, None, :])
-    lag_BNN, open_BN1 = onset_BN[:, None, :] - own_BN[:, :, None], ~known_BN[..., None]
-    earlier_BNN = near_BNN & (slot_N < slot_N[:, None]) & (open_BN1 | (lag_BNN < 0))
-    later_BNN = near_BNN & (slot_N > slot_N[:, None]) & (open_BN1 | (lag_BNN > 0))
-    before_BN, after_BN = torch.where(earlier_BNN, slot_N, -1).amax(-1), torch.where(later_BNN, slot_N, notes).amin(-1)
-    beside_BNW = torch.stack((before_BN, torch.where(after_BN < notes, after_BN, -1)), -1)
-    wait_BNW = (own_BN[..., None] - _of(onset_BN, beside_BNW)) * torch.tensor((1, -1), device=seen_BN.device)
-    wait_BNW = torch.where(beside_BNW < 0, NO_WAIT, wait_BNW.clamp(FIRST_WAIT, LAST_WAIT) - FIRST_WAIT)
-    echo_BNE = echoes(slots)
-    near_BNP = torch.cat((beside_BNW, echo_BNE), -1)
+    near_BYN = there_BN[:, None, :] & (slots.track_BN[:, last, None] == slots.track_BN[:, None, :])
+    lag_BYN, open_BY1, slot_Y1 = onset_BN[:, None, :] - own_BY[:, :, None], ~known_BY[..., None], slot_N[last, None]
+    before_BY = torch.where(near_BYN & (slot_N < slot_Y1) & (open_BY1 | (lag_BYN < 0)), slot_N, -1).amax(-1)
+    after_BY = torch.full_like(before_BY, -1)
+    if not past:
+        first_BY = torch.where(near_BYN & (slot_N > slot_Y1) & (open_BY1 | (lag_BYN > 0)), slot_N, notes).amin(-1)
+        after_BY = torch.where(first_BY < notes, first_BY, -1)
+    beside_BYW = torch.stack((before_BY, after_BY), -1)
+    wait_BYW = (own_BY[..., None] - _of(onset_BN, beside_BYW)) * torch.tensor((1, -1), device=seen_BN.device)
+    wait_BYW = torch.where(beside_BYW < 0, NO_WAIT, wait_BYW.clamp(FIRST_WAIT, LAST_WAIT) - FIRST_WAIT)
+    echo_BYE = echoes(slots, past)[:, last]
+    near_BYP = torch.cat((beside_BYW, echo_BYE), -1)
     return Place(
-        chord_at(slots, position_BN),
-        wait_BNW + torch.where(known_BN, 0, WAITS)[..., None],
-        torch.where(echo_BNE < 0, vocab.MAX_POSITIONS, _of(seen_BN, echo_BNE)),
-        torch.where(near_BNP < 0, NO_PITCH, _of(slots.values_BNF[..., vocab.PITCH], near_BNP)),
+        chord_at(slots, position_BY),
+        wait_BYW + torch.where(known_BY, 0, WAITS)[..., None],
+        torch.where(echo_BYE < 0, vocab.MAX_POSITIONS, _of(seen_BN, echo_BYE)),
+        torch.where(near_BYP < 0, NO_PITCH, _of(slots.values_BNF[..., vocab.PITCH], near_BYP)),
     )
 
 
-def echoes(slots: Slots) -> Tensor:
-    """(B, N, E) the slots at the same place of the bars ``ECHOES`` away, in the same track; -1: there is none."""
+def echoes(slots: Slots, past: bool = False) -> Tensor:
+    """(B, N, E) the slots at the same place of the bars ``ECHOES`` away, in the same track; -1: none. ``past``: see ``place_at``."""
     batch, bars, tracks = slots.counts_BRK.shape
     bar_BN, whole = slots.bar_BN, tracks * bars * vocab.COUNTS
     key_BN = (slots.track_BN * bars + bar_BN) * vocab.COUNTS + slots.index_BN.clamp(max=vocab.COUNTS - 1)
@@ -114,7 +122,7 @@ def echoes(slots: Slots) -> Tensor:
     by_key_BQ.scatter_(1, torch.where(slots.pad_BN, whole, key_BN), slot_BN)  # what is padding goes behind the end
     found = []
     for lag in ECHOES:
-        inside_BN = (bar_BN + lag >= 0) & (bar_BN + lag < bars)
+        inside_BN = (bar_BN + lag >= 0) & (bar_BN + lag < bars) & (lag < 0 or not past)
         other_BN = by_key_BQ.gather(1, torch.where(inside_BN, key_BN + lag * vocab.COUNTS, 0))
         found.append(torch.where(inside_BN, other_BN, -1))
     return torch.stack(found, -1)

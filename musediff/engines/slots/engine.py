@@ -9,16 +9,19 @@ import torch
 
 from musediff import checkpoint
 from musediff.clip import Clip
-from musediff.engines.base import Request, refuse_samplers
+from musediff.engines.base import Request
 from musediff.engines.calibration import UNCHANGED, Calibration, own_strength, read
-from musediff.engines.slots import layout, vocab
+from musediff.engines.slots import composing, layout, vocab
 from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.codec import Encoded
+from musediff.engines.slots.composing import Composing
 from musediff.engines.slots.constraints import allowed
 from musediff.engines.slots.network import NetworkConfig, SlotsNetwork
 from musediff.engines.slots.repair import find_wrong
 from musediff.engines.slots.sampler import DENSITY_LOGIT, FieldSampler, Noise, denoise, sample_counts
+from musediff.errors import BadRequest
 
+IN_ORDER, ANY_ORDER = SAMPLERS = ("in-order", "any-order")  # how notes of new tracks are revealed
 REPAIR_TEMPERATURE = 0.63  # engines.md 7: refilling found mistakes; closer to the likeliest note than composing
 
 
@@ -72,13 +75,27 @@ class SlotsEngine:
         """Every request of at most ``vocab.MAX_TRACKS`` tracks can be done.
 
         Raises:
-            BadRequest: a sampler is asked for.
+            BadRequest: there is no such sampler, or it cannot do this.
         """
-        refuse_samplers(request, self.name)
+        if request.sampler not in (None, *SAMPLERS):
+            raise BadRequest(f"sampler {request.sampler!r} is not known to the slots engine. Choose from {', '.join(SAMPLERS)}.")
+        if request.sampler == IN_ORDER and not self._composes(request):
+            why = "these weights do not read in order" if self._new_tracks(request) else "it writes whole new tracks and changes none"
+            raise BadRequest(f"sampler {IN_ORDER!r}: {why}. Leave it out or choose {ANY_ORDER!r}.")
         assert len(request.clip.tracks) <= vocab.MAX_TRACKS
 
-    def prepare(self, request: Request, generator: torch.Generator) -> SlotsState:
+    def _composes(self, request: Request) -> bool:
+        """Whether notes are written in order, each from all before it: what is only new needs no eye for what comes after."""
+        return request.sampler != ANY_ORDER and self.network.config.distances > 0 and self._new_tracks(request)
+
+    @staticmethod
+    def _new_tracks(request: Request) -> bool:
+        return request.mode == "generate" and request.bars is None
+
+    def prepare(self, request: Request, generator: torch.Generator) -> SlotsState | Composing:
         """Hide what the mode and the strength ask for. Which bars get a new number of notes is decided here, the number in ``steps``."""
+        if self._composes(request):
+            return composing.begin(request, generator)
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         tracks = layout.encode_clip(request.clip)
         inside, fields = layout.region(request), layout.open_fields(request)
@@ -104,8 +121,11 @@ class SlotsEngine:
         """Share of notes to hide."""
         return own_strength(self.calibration, request.strength) if request.mode == "modify" else 1.0
 
-    def steps(self, state: SlotsState) -> Iterator[SlotsState]:
-        """Counts, then one denoising step a turn."""
+    def steps(self, state: SlotsState | Composing) -> Iterator[SlotsState | Composing]:
+        """Bar by bar in order; or else counts, then one denoising step a turn."""
+        yield from composing.write(self.network, state) if isinstance(state, Composing) else self._denoised(state)
+
+    def _denoised(self, state: SlotsState) -> Iterator[SlotsState]:
         request = state.request
         temperature, guidance = request.temperature, request.guidance
         if request.mode == "repair":
@@ -147,11 +167,13 @@ class SlotsEngine:
         for i, row in enumerate(state.rows):
             row.hidden = row.open & wrong_BNF[i, : len(row.bar)].numpy()
 
-    def raw_legal(self, state: SlotsState) -> None:
+    def raw_legal(self, state: SlotsState | Composing) -> None:
         """Notes are slots, not a sequence: nothing illegal can be drawn."""
 
-    def finish(self, state: SlotsState) -> list[Clip]:
+    def finish(self, state: SlotsState | Composing) -> list[Clip]:
         """Clips as they stand: notes still hidden are left out."""
+        if isinstance(state, Composing):
+            return composing.clips(state)
         if state.slots is None or state.noise is None:
             return [state.request.clip for _ in state.rows]
         values, hidden = state.slots.values_BNF.numpy(), state.noise.hidden_BNF.numpy()

@@ -32,7 +32,11 @@ class Neighbours(nn.Module):
         step_XP = (pitch_X[..., None] - place.pitch_XP).clamp(-WIDEST, WIDEST) + WIDEST
         known_XP = (pitch_X[..., None] < NO_PITCH) & (place.pitch_XP < NO_PITCH)
         intervals = _sum(self.seen_intervals, torch.where(known_XP, step_XP, 2 * WIDEST + 1))
-        return _sum(self.seen_waits, place.wait_XW) + _sum(self.echoes, place.echo_XE) + intervals
+        return _sum(self.seen_waits, place.wait_XW) + self.rhythm(place) + intervals
+
+    def rhythm(self, place: Place) -> Tensor:
+        """(X, D) the positions of other bars, which are known before the own one is."""
+        return _sum(self.echoes, place.echo_XE)
 
     def chosen(self, place: Place) -> Tensor:
         """(X, D) for notes whose onset has been chosen."""

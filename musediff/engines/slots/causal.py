@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from musediff.engines.slots.network import Layers, attention, rotate
+from musediff.engines.slots.blocks import Block, attention
+from musediff.engines.slots.rotary import rotate
 
 HIDDEN = -1e4
 
@@ -73,23 +74,32 @@ class Cache:
         return self.held[0, :, :, :end], self.held[1, :, :, :end]
 
 
-class RelativeBlock(Layers):
-    """Conditions attend to each other, notes to the conditions and to what comes before them."""
+class RelativeBlock(Block):
+    """Reads in both ways: every token attends to every other; or, in line, conditions to each other and notes to the conditions and to
+    what comes before them."""
 
     def __init__(self, width: int, heads: int, dropout: float, distances: int) -> None:
         super().__init__(width, heads, dropout)
         self.distance_HTE = nn.Parameter(torch.zeros(heads, distances, width // heads))
 
-    def forward(self, x_BLD: Tensor, attend_B11P: Tensor, cosine: Tensor, sine: Tensor, cache: Cache | None = None) -> Tensor:
-        """``x_BLD``: conditions and notes; or, where the ``cache`` has them already, new notes alone."""
+    def forward(
+        self, x_BLD: Tensor, attend_B11X: Tensor | None, cosine: Tensor, sine: Tensor, in_line: bool = False, cache: Cache | None = None
+    ) -> Tensor:
+        """``attend_B11X`` tells what is no padding, X the whole sequence; in line the conditions alone.
+
+        ``x_BLD`` in line: conditions and notes; or, where the ``cache`` has them already, new notes alone.
+        """
+        if not in_line:
+            return super().forward(x_BLD, attend_B11X, cosine, sine)
+        assert attend_B11X is not None
         qkv = self.asked(x_BLD)
         q, k = rotate(qkv[:, : 2 * self.heads], cosine, sine).chunk(2, 1)
         bare, v = qkv[:, : self.heads], qkv[:, 2 * self.heads :]
-        first = 0 if cache is not None and cache.used else attend_B11P.shape[-1]  # of the notes
+        first = 0 if cache is not None and cache.used else attend_B11X.shape[-1]  # of the notes
         mixed = []
         if first:
-            mixed.append(attention(q[:, :, :first], k[:, :, :first], v[:, :, :first], attend_B11P))
+            mixed.append(attention(q[:, :, :first], k[:, :, :first], v[:, :, :first], attend_B11X))
         if cache is not None:
             k, v = cache.with_new(k, v)
-        mixed.append(relative_attention(bare[:, :, first:], q[:, :, first:], k, v, self.distance_HTE, attend_B11P))
+        mixed.append(relative_attention(bare[:, :, first:], q[:, :, first:], k, v, self.distance_HTE, attend_B11X))
         return self.added(x_BLD, torch.cat(mixed, 2))

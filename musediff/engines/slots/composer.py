@@ -13,12 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from musediff.engines.ar.attention import Cache
-from musediff.engines.ar.line import ADVANCES, OVER
-from musediff.engines.ar.network import ArNetwork
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import Slots, chord_at
+from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.causal import Cache
 from musediff.engines.slots.constraints import FORBIDDEN
+from musediff.engines.slots.line import ADVANCES, OVER, past_of
+from musediff.engines.slots.reading import InLine
 from musediff.engines.slots.sampler import DENSITY_LOGIT, draw_classes, joined, unconditional
 
 
@@ -112,15 +112,15 @@ class Written(NamedTuple):
 class Composer:
     """Draws the notes of the tracks from ``first`` on; those before it, which are in the line, are given."""
 
-    def __init__(self, network: ArNetwork, line: Slots, first: int, limits: Limits, taste: Taste) -> None:
+    def __init__(self, network: InLine, line: Slots, first: int, limits: Limits, taste: Taste) -> None:
         """``line``: one row for each variant, up to the start of the track ``first``."""
         self.network, self.limits, self.taste, self.first = network, limits, taste, first
-        self.frame = line if taste.guidance == 1.0 else joined(line, unconditional(line))
+        self.line = line if taste.guidance == 1.0 else joined(line, unconditional(line))  # so far
         self.written: list[Written] = []
         self.pen = Pen.at_start(len(line.bar_BN), first)
         self.caches = [Cache() for _ in network.blocks]
-        self.known = network.known(self.frame)
-        read = network.begin(self.frame, self.known, self.caches)
+        self.known = network.known(self.line)
+        read = network.begin(self.line, self.known, self.caches)
         self.bar_XRD, self.last_XD = read.bar_BRD, read.line_BMD[:, -1]
 
     @property
@@ -147,21 +147,24 @@ class Composer:
         self.written.append(Written(~(over_B | pen.done_B), moved.track_B, moved.bar_B, values_BF))
         self.pen = self._after(moved, values_BF, over_B)
         if not self.finished:
-            self.last_XD = self.network.go_on(self._token(moved), self.known, self.caches)[:, -1]
+            index_B, ordinal_B = (torch.where(over_B, 0, place_B) for place_B in (moved.in_bar_B, moved.in_track_B))
+            self.line = self._with(self.pen, self.pen.last_BF, index_B, ordinal_B)
+            self.last_XD = self.network.go_on(self.line, self.known, self.caches)
 
     def _fields(self, pen: Pen, on_B: Tensor) -> Tensor:
         """(B, F) classes of the next note."""
-        chosen_BF = torch.zeros_like(pen.last_BF)
         rows = len(self.last_XD) // len(on_B)
+        masked_BF = torch.tensor(vocab.SIZES).expand_as(pen.last_BF)
+        line = self._with(pen, masked_BF, pen.in_bar_B, pen.in_track_B)
+        place = past_of(line, masked_BF[:, :1].repeat(rows, 1)).row(0)
         bar_XD = self.bar_XRD[torch.arange(len(self.last_XD)), pen.bar_B.repeat(rows)]
-        ahead_XD = self.network.ahead(self.last_XD, bar_XD, on_B.repeat(rows))
-        chord_X = torch.zeros_like(pen.bar_B).repeat(rows)
+        ahead_XD = self.network.ahead(self.last_XD, bar_XD, on_B.repeat(rows), place)
+        chosen_BF = torch.zeros_like(pen.last_BF)
         for which in range(len(vocab.FIELDS)):
-            logits = self.network.field_logits(which, ahead_XD, chosen_BF.repeat(rows, 1), chord_X)
+            logits = self.network.field_logits(which, ahead_XD, chosen_BF.repeat(rows, 1), place)
             chosen_BF[:, which] = self.taste.draw(logits, self.limits.field(which, pen, chosen_BF), self.taste.temperature)
             if which == vocab.POSITION:
-                place = replace(self.frame, bar_BN=pen.bar_B.repeat(rows)[:, None])
-                chord_X = chord_at(place, chosen_BF[:, :1].repeat(rows, 1))[:, 0]
+                place = past_of(line, chosen_BF[:, :1].repeat(rows, 1)).row(0)
         return chosen_BF
 
     def _after(self, pen: Pen, values_BF: Tensor, over_B: Tensor) -> Pen:
@@ -178,16 +181,18 @@ class Composer:
             done_B,
         )
 
-    def _token(self, moved: Pen) -> Slots:
-        """What was written, as a token for each row; of variants that are done anything, for nobody looks at it."""
-        pen, rows = self.pen, len(self.last_XD) // len(self.pen.bar_B)
-        note_B = pen.in_track_B > 0
-        column = lambda x_B: x_B.repeat(rows)[:, None]  # noqa: E731
+    def _with(self, pen: Pen, values_BF: Tensor, index_B: Tensor, ordinal_B: Tensor) -> Slots:
+        """The line with one token more in every row; of variants that are done anything, for nobody looks at it."""
+        line, rows = self.line, len(self.line.bar_BN) // len(index_B)
+        more = lambda so_far, new: torch.cat((so_far, new.repeat(rows, *[1] * (new.ndim - 1))[:, None]), 1)  # noqa: E731
+        no_B = torch.zeros_like(pen.done_B)
         return replace(
-            self.frame,
-            values_BNF=pen.last_BF.repeat(rows, 1)[:, None],
-            bar_BN=column(pen.bar_B),
-            track_BN=column(pen.track_B),
-            index_BN=column(torch.where(note_B, moved.in_bar_B, 0)),
-            ordinal_BN=column(torch.where(note_B, moved.in_track_B, 0)),
+            line,
+            values_BNF=more(line.values_BNF, values_BF),
+            bar_BN=more(line.bar_BN, pen.bar_B),
+            track_BN=more(line.track_BN, pen.track_B),
+            index_BN=more(line.index_BN, index_B),
+            ordinal_BN=more(line.ordinal_BN, ordinal_B),
+            given_BN=more(line.given_BN, no_B),
+            pad_BN=more(line.pad_BN, no_B),
         )

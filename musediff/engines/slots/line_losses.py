@@ -1,4 +1,4 @@
-"""What the ar network is trained on: cross-entropy of the decisions that make up a note, in parts.
+"""What a network that reads in line is trained on: cross-entropy of the decisions that make up a note, in parts.
 
 Each part is divided by the number of notes, so that their sum is the negative log-likelihood in nats per note. That a track
 is over is part of ``advance``. Suffixes as in ``network``, X notes that follow on a token.
@@ -8,25 +8,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from musediff.engines.ar.line import following
-from musediff.engines.ar.network import ArNetwork
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import Slots, chord_at
+from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.line import following, past_of
+from musediff.engines.slots.reading import InLine
 
 PARTS = ("advance", *vocab.FIELDS)
 
 
-def note_losses(network: ArNetwork, line: Slots) -> Tensor:
+def line_losses(network: InLine, line: Slots) -> Tensor:
     """(1 + F,) sums over the batch, in the order of ``PARTS``."""
-    read, follows = network(line), following(line)
+    read, follows = network.read_line(line), following(line)
     advance = F.cross_entropy(network.advance_logits(read.line_BMD[follows.real_BM]).float(), follows.advance_Y, reduction="sum")
     note_BM = follows.note_BM
     values_XF, clip_X = line.values_BNF[note_BM], note_BM.nonzero()[:, 0]
     advance_X = line.bar_BN[note_BM] - line.bar_BN[follows.before_BM]
-    ahead_XD = network.ahead(read.line_BMD[follows.before_BM], read.bar_BRD[clip_X, line.bar_BN[note_BM]], advance_X)
-    chord_X = chord_at(line, line.values_BNF[..., vocab.POSITION])[note_BM]
+    place = past_of(line, line.values_BNF[..., vocab.POSITION]).take(note_BM)
+    ahead_XD = network.ahead(read.line_BMD[follows.before_BM], read.bar_BRD[clip_X, line.bar_BN[note_BM]], advance_X, place)
     fields = [
-        F.cross_entropy(network.field_logits(field, ahead_XD, values_XF, chord_X).float(), values_XF[:, field], reduction="sum")
+        F.cross_entropy(network.field_logits(field, ahead_XD, values_XF, place).float(), values_XF[:, field], reduction="sum")
         for field in range(len(vocab.FIELDS))
     ]
     return torch.stack((advance, *fields))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.batch import Place, Slots, place_at
 
 MOST_ADVANCE = 64
 OVER = MOST_ADVANCE  # the class of an advance that says: no more notes in this track
@@ -46,6 +46,16 @@ def in_line(slots: Slots) -> Slots:
     )
 
 
+def starts(line: Slots) -> Tensor:
+    """(B, M) the tokens that are no notes."""
+    return line.values_BNF[..., vocab.POSITION] == vocab.SIZES[vocab.POSITION]
+
+
+def past_of(line: Slots, position_BY: Tensor) -> Place:
+    """Place (B, Y) of the last Y tokens of a line, if they begin at ``position_BY``, among the notes before them."""
+    return place_at(replace(line, pad_BN=line.pad_BN | starts(line)), position_BY, past=True)
+
+
 @dataclass(slots=True)
 class Following:
     """What each token of a line is followed by; Y real tokens, X of them followed by a note of their track."""
@@ -58,8 +68,7 @@ class Following:
 
 def following(line: Slots) -> Following:
     """What there is to predict."""
-    start_BM = line.values_BNF[..., vocab.POSITION] == vocab.SIZES[vocab.POSITION]
-    note_BM = ~(start_BM | line.pad_BN)
+    note_BM = ~(starts(line) | line.pad_BN)
     before_BM = F.pad(note_BM[:, 1:], (0, 1))
     advance_BM = torch.full_like(line.bar_BN, OVER)
     advance_BM[before_BM] = line.bar_BN[note_BM] - line.bar_BN[before_BM]

@@ -1,0 +1,84 @@
+"""A request for new tracks -> lines to write -> clips, for the engines whose networks read in line."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from musediff.clip import Clip, Track
+from musediff.engines.base import Request
+from musediff.engines.finishing import into_range, playable, velocity_limits
+from musediff.engines.slots import layout, vocab
+from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.codec import decode_note
+from musediff.engines.slots.composer import Composer, Limits, Taste
+from musediff.engines.slots.constraints import allowed
+from musediff.engines.slots.line import in_line
+from musediff.engines.slots.reading import InLine
+
+OF_NOTES = ("values_BNF", "bar_BN", "track_BN", "index_BN", "ordinal_BN", "given_BN", "pad_BN")
+
+
+@dataclass(slots=True)
+class Composing:
+    """A job under way. ``order``: tracks of the clip as the network reads them, given ones first. ``total``: bars of all new tracks."""
+
+    request: Request
+    generator: torch.Generator
+    order: tuple[int, ...]
+    line: Slots
+    total: int
+    step: int = 0
+    composer: Composer | None = None
+
+
+def begin(request: Request, generator: torch.Generator) -> Composing:
+    """Lay out the given tracks, and the start of the first one to compose behind them."""
+    clip = request.clip
+    given = tuple(k for k in range(len(clip.tracks)) if k not in request.tracks)
+    order = (*given, *request.tracks)
+    read_as = replace(clip, tracks=tuple(clip.tracks[k] for k in given) + tuple(_empty(clip.tracks[k]) for k in request.tracks))
+    closed = np.zeros((clip.num_measures, len(order)), bool)
+    row = layout.start_row(layout.encode_clip(read_as), closed, np.zeros(len(vocab.FIELDS), bool))
+    slots, _ = layout.batch([row] * request.variants, read_as)
+    line, tokens = in_line(slots), len(row.bar) + len(given) + 1
+    line = replace(line, **{name: getattr(line, name)[:, :tokens] for name in OF_NOTES})
+    return Composing(request, generator, order, line, clip.num_measures * len(request.tracks))
+
+
+def write(network: InLine, state: Composing) -> Iterator[Composing]:
+    """Note by note in all variants at once; a turn for every bar that is done in all of them."""
+    request = state.request
+    tracks = tuple(request.clip.tracks[k] for k in state.order)
+    positions = request.clip.bar_ticks // vocab.POSITION_TICKS
+    limits = Limits(allowed(tracks, request.clip.bar_ticks), positions, request.clip.num_measures, len(tracks))
+    taste = Taste(request.temperature, request.guidance, request.density, state.generator)
+    state.composer = Composer(network, state.line, len(tracks) - len(request.tracks), limits, taste)
+    while not state.composer.finished:
+        state.composer.write()
+        while state.step < state.composer.progress:
+            state.step += 1
+            yield state
+
+
+def clips(state: Composing) -> list[Clip]:
+    """As far as they are written."""
+    return [_clip(state, variant) for variant in range(state.request.variants)]
+
+
+def _clip(state: Composing, variant: int) -> Clip:
+    clip = state.request.clip
+    tracks = [_empty(track) if k in state.request.tracks else track for k, track in enumerate(clip.tracks)]
+    written = [] if state.composer is None else [row for row in state.composer.written if row.new_B[variant]]
+    for place, k in enumerate(state.order):
+        mine = [(int(row.bar_B[variant]), row.values_BF[variant].numpy()) for row in written if int(row.track_B[variant]) == place]
+        limits = velocity_limits(tracks[k])
+        notes = [decode_note(bar, values, clip.bar_ticks, clip.end_ticks, limits) for bar, values in mine]
+        if notes:
+            tracks[k] = replace(tracks[k], notes=playable((), into_range(notes, tracks[k])))
+    return replace(clip, tracks=tuple(tracks))
+
+
+def _empty(track: Track) -> Track:
+    return replace(track, notes=())
