@@ -51,7 +51,7 @@ CONTEXT = "Add as a new track to the clip on the roll"
 ADVANCED = "Advanced"
 ENGINE = "Engine"
 ENGINES = {"slots": "slots (quick)", "muse": "muse (original method)", "ar": "ar (note by note, only composes)"}
-STEPS = ("Steps", "More steps, more care, more time")
+STEPS = ("Steps", "More steps, more care, more time; slots writes new tracks note by note instead")
 GUIDANCE = ("Guidance", "How strictly the metadata is followed; 1 = off")
 TEMPERATURE = ("Temperature", "Lower is plainer, higher is bolder")
 DENSITY = ("Density", "Fewer or more notes")
@@ -119,7 +119,7 @@ ROLL = {
     "empty": "Your clip will appear here.",
     "play": "Play", "pause": "Pause", "loop": "Loop", "speed": "Speed", "clear": "Clear selection",
     "show": "Show", "before": "Before", "after": "After", "changes": "Changes",
-    "denoising": "Denoising, step {step} of {steps}", "preparing": "Making the sound…", "selected": "Bars {bars} selected",
+    "working": "Working, {step} of {steps}", "preparing": "Making the sound…", "selected": "Bars {bars} selected",
     "kept": "kept", "added": "new", "removed": "removed", "outside": "outside the key", "variant": "Variant {n}",
     "notes": "{n} notes", "seek": "Position",
 }  # fmt: skip

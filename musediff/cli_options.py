@@ -47,11 +47,14 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sampling")
     seed = "the same seed gives the same bytes; drawn and printed if left out"
     group.add_argument("--seed", "--sample-seed", type=int, metavar="N", help=seed)
-    group.add_argument("--steps", "--step", type=int, metavar="N", help="denoising steps")
+    group.add_argument("--steps", "--step", type=int, metavar="N", help="denoising steps; what slots writes in order has none")
     group.add_argument("--guidance", type=float, metavar="W", help="how strongly the metadata pull, 1 = no guidance")
     group.add_argument("--temperature", type=float, metavar="T", help="below 1 safer, above 1 bolder")
     group.add_argument("--density", type=float, metavar="D", help="fewer (-1) or more (1) notes than usual")
-    sampler = "how the muse engine denoises: ddim (default), ancestral, dpm, or original, to compare with"
+    sampler = (
+        "slots: in-order (the default for new tracks: note by note) or any-order (in steps); "
+        "muse: ddim (default), ancestral, dpm, or original, to compare with"
+    )
     group.add_argument("--sampler", metavar="NAME", help=sampler)
     loose = "keep the muse engine's grammar out of the steps and tell what share was legal without it"
     group.add_argument("--no-grammar", dest="strict", action="store_const", const=False, help=loose)

@@ -21,8 +21,8 @@ MAX_VARIANTS, MAX_STEPS, MAX_GUIDANCE, MAX_TEMPERATURE = 8, 500, 5.0, 2.0
 class Sampling:
     """How the engine works. ``seed`` None: a new one, told in the result. ``steps``, ``sampler`` None: as the engine usually does.
 
-    ``sampler``: of the muse engine, see ``engines.muse.samplers.SAMPLERS``. ``strict`` False: the muse engine's grammar stays
-    out of the steps and only mends the end, so that ``Result.raw_legal`` shows what the network does alone.
+    ``sampler``: see ``SAMPLERS`` in ``engines.slots.engine`` and ``engines.muse.samplers``. ``strict`` False: the muse engine's grammar
+    stays out of the steps and only mends the end, so that ``Result.raw_legal`` shows what the network does alone.
 
     Raises:
         BadRequest: a value is out of range.

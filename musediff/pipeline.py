@@ -70,8 +70,8 @@ class MusePipeline:
         return f"{self.engine_name}, {self.engine.parameters / 1e6:.1f} M parameters, on the CPU"
 
     def with_steps(self, name: str) -> str:
-        """The name, and how many steps the engine usually takes, if it takes any."""
-        return f"{name}, {self.engine.usual_steps} steps" if self.engine.usual_steps > 1 else name
+        """The name, and how many steps new clips usually take, if they take any."""
+        return f"{name}, {self.engine.usual_steps} steps" if self.engine.usual_steps > 1 and self.engine.stepped is None else name
 
     def open(
         self, data: bytes, name: str = "the file", tracks: Sequence[int] | None = None, first_bar: int = 0, alone: bool = True

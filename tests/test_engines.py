@@ -155,7 +155,7 @@ def test_a_further_track_leaves_the_given_ones_alone(composer: MusePipeline) -> 
 
 
 def test_progress_is_legal_at_every_step_and_stop_keeps_what_there_is(pipeline: MusePipeline) -> None:
-    job = pipeline.start_generate(Meta(num_measures=4), Sampling(seed=1, steps=8))
+    job = pipeline.start_generate(Meta(num_measures=8), Sampling(seed=1, steps=8))  # eight steps, or eight bars
     seen = []
     for progress in job:
         assert_legal(progress.clips[0])

@@ -142,6 +142,7 @@ WRONG = {
     "muse-tiny --noise-schedule pw_lin --diffusion-steps 5": "needs at least 12 steps",
     "muse-tiny --heads 5": "cannot be shared by 5 heads",
     "slots-tiny --heads 5": "cannot be shared by 5 heads",
+    "ar-tiny --distances 0": "reads in line and in no other way",
     "slots-tiny --corpus-weight {": "--corpus-weight is '{': give numbers",
     "slots-tiny --corpus-weight {\"a\":-1}": "give numbers from 0 by name",
     "slots-tiny --corpus-weight {\"pop\":1}": "there is no corpus 'pop'. Choose from pop909",

@@ -16,7 +16,7 @@ from musediff.errors import BadRequest
 from musediff.tokens.damage import CORRUPTIONS
 from musediff.tokens.damage import check as check_damage
 from train import launch
-from train.recipes import RECIPES, ArRecipe, MuseRecipe, Recipe, SlotsRecipe
+from train.recipes import RECIPES, ArRecipe, MuseRecipe, Recipe
 from train.settings import BY_NAME, FIXED, LEAST_TOKENS, RUN_NAMES, SETTINGS, WORD_KINDS, Setting, build, kinds, leaves
 
 USUAL_DAMAGE = 0.5
@@ -209,9 +209,14 @@ def check(recipe: Recipe) -> None:
         recipe.schedule.build()
         spoiling = recipe.spoiling
         check_damage(spoiling.names, spoiling.most, spoiling.p, spoiling.settings)
-    elif isinstance(recipe, SlotsRecipe | ArRecipe) and recipe.network.width % (2 * recipe.network.heads):
+    elif isinstance(recipe, SlotsRecipe | ArRecipe):
         width, heads = recipe.network.width, recipe.network.heads
-        raise BadRequest(f"A width of {width} cannot be shared by {heads} heads in pairs of numbers. Make it a multiple of {2 * heads}.")
+        if width % (2 * heads):
+            raise BadRequest(
+                f"A width of {width} cannot be shared by {heads} heads in pairs of numbers. Make it a multiple of {2 * heads}."
+            )
+        if isinstance(recipe, ArRecipe) and not recipe.network.distances:
+            raise BadRequest("--distances 0: the ar engine reads in line and in no other way. Give 1 or more.")
 
 
 def check_resumed(recipe: Recipe, out: Path, state: Mapping[str, Any]) -> None:

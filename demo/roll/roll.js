@@ -95,7 +95,7 @@ function controls() {
   for (const button of $("views").children) button.setAttribute("aria-pressed", button.value === view);
   $("live").hidden = !data.live && !data.preparing;
   const [step, steps] = data.live || [0, 0], bar = $("live").querySelector("progress");
-  $("live").querySelector("span").textContent = step < steps ? say(WORDS.denoising, { step, steps }) : WORDS.preparing;
+  $("live").querySelector("span").textContent = step < steps ? say(WORDS.working, { step, steps }) : WORDS.preparing;
   bar.hidden = !steps;
   if (steps) {
     bar.max = steps;

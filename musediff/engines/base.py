@@ -71,6 +71,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def stepped(self) -> str | None:
+        """The sampler that makes new clips in as many steps as are asked for; None: the usual one does."""
+        ...
+
+    @property
     def parameters(self) -> int:
         """Number of weights."""
         ...

@@ -11,8 +11,10 @@ from musediff.engines.ar.engine import ArEngine
 from musediff.engines.ar.network import ArNetwork
 from musediff.engines.slots import layout
 from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.engine import SlotsEngine
 from musediff.engines.slots.line import MOST_ADVANCE, OVER, in_line
 from musediff.engines.slots.network import NetworkConfig, SlotsNetwork
+from musediff.engines.slots.reading import InLine
 from tests.slots.conftest import make_clip
 
 OF_LINE = ("values_BNF", "bar_BN", "track_BN", "index_BN", "ordinal_BN", "given_BN", "pad_BN")
@@ -47,10 +49,21 @@ def two_way_network(seed: int = 0) -> SlotsNetwork:
 def engine(seed: int = 0) -> ArEngine:
     """Random weights that rarely skip bars, so that clips have notes in most."""
     made = network(seed)
+    rarely_skip(made)
+    return ArEngine(made)
+
+
+def two_way_engine(seed: int = 0) -> SlotsEngine:
+    """The same of the slots engine."""
+    made = two_way_network(seed)
+    rarely_skip(made)
+    return SlotsEngine(made)
+
+
+def rarely_skip(made: InLine) -> None:
     likely = torch.full((MOST_ADVANCE + 1,), -8.0)
     likely[:2], likely[OVER] = torch.tensor([4.0, 3.0]), -4.0
     made.advance_head.bias += likely
-    return ArEngine(made)
 
 
 def slots_of(seed: int, tracks: int = 1, variants: int = 2, bars: int = 4, per_bar: int = 5) -> Slots:

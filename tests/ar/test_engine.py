@@ -1,5 +1,6 @@
 """Composing note by note: legal whatever the weights, what was read is what was written, the same by seed, and what it refuses."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,22 +14,25 @@ from torch import Tensor
 from musediff import checkpoint
 from musediff.clip import ROLES, TIME_SIGNATURES, Clip, Meta, Note, Track
 from musediff.engines.ar.engine import ArEngine
-from musediff.engines.ar.network import ArNetwork
 from musediff.engines.base import Request
 from musediff.engines.finishing import octave_shift
 from musediff.engines.registry import bundled
 from musediff.engines.slots import layout, vocab
 from musediff.engines.slots.composer import Taste
 from musediff.engines.slots.composing import Composing
+from musediff.engines.slots.engine import SlotsEngine
 from musediff.engines.slots.line import ADVANCES, in_line
+from musediff.engines.slots.reading import InLine
 from musediff.errors import BadCheckpoint, BadRequest
 from musediff.metrics.control import chord_tone_ratio
 from musediff.pipeline import MusePipeline, Sampling
 from musediff.priors import Priors
 from musediff.progression import parse
-from tests.ar.conftest import engine
+from tests.ar.conftest import engine, two_way_engine
 from tests.slots.conftest import make_clip
 from tests.test_engines import assert_legal
+
+Maker = Callable[..., ArEngine | SlotsEngine]
 
 
 def asked(bars: int, metre: str, tracks: int, low: int = 1, high: int = 127, pitch_range: str | None = None) -> Clip:
@@ -36,7 +40,7 @@ def asked(bars: int, metre: str, tracks: int, low: int = 1, high: int = 127, pit
     return Clip(bars, tuple(labels), metre, 100, "cmajor")
 
 
-def work(made: ArEngine, request: Request, steps: int = 10**9) -> tuple[Composing, int]:
+def work(made: ArEngine | SlotsEngine, request: Request, steps: int = 10**9) -> tuple[Composing, int]:
     """The state after so many turns, and how many there were."""
     state, turns = made.prepare(request, torch.Generator().manual_seed(request.seed)), 0
     for _ in made.steps(state):
@@ -56,11 +60,12 @@ def work(made: ArEngine, request: Request, steps: int = 10**9) -> tuple[Composin
     density=st.floats(-1, 1),
     guidance=st.sampled_from((1.0, 3.0)),
     seed=st.integers(0, 10**6),
+    make=st.sampled_from((engine, two_way_engine)),
 )
 def test_any_weights_make_legal_clips_without_an_empty_track(
-    bars: int, metre: str, tracks: int, limits: list[int], pitch_range: str | None, density: float, guidance: float, seed: int
+    make: Maker, bars: int, metre: str, tracks: int, limits: list[int], pitch_range: str | None, density: float, guidance: float, seed: int
 ) -> None:
-    made, clip = engine(seed % 3), asked(bars, metre, tracks, *limits, pitch_range)
+    made, clip = make(seed % 3), asked(bars, metre, tracks, *limits, pitch_range)
     request = Request(
         mode="generate", clip=clip, tracks=tuple(range(tracks)), guidance=guidance, density=density, variants=2, seed=seed
     )  # fmt: skip
@@ -92,20 +97,23 @@ def test_a_bar_that_holds_no_more_is_left(where: str) -> None:
         assert in_bar.tolist() == ([1, 1] if where == "highest" else [vocab.COUNTS - 1] * 2)
 
 
+@pytest.mark.parametrize("make", [engine, two_way_engine])
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
-def test_every_note_is_drawn_from_what_reading_all_before_it_at_once_says(guidance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_note_is_drawn_from_what_reading_all_before_it_at_once_says(
+    make: Maker, guidance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The logits of the first variant's advances, as they were drawn from the cache, beside those of its finished line."""
-    made, seen = engine(), list[Tensor]()
-    heads = ArNetwork.advance_logits
+    made, seen = make(), list[Tensor]()
+    heads = InLine.advance_logits
 
-    def watched(network: ArNetwork, line_XD: Tensor) -> Tensor:
+    def watched(network: InLine, line_XD: Tensor) -> Tensor:
         seen.append(heads(network, line_XD))
         return seen[-1]
 
     clip = replace(make_clip(4, tracks=1), tracks=(*make_clip(4, tracks=1).tracks, *asked(4, "4/4", 2).tracks))
     request = Request(mode="generate", clip=clip, tracks=(1, 2), variants=3, seed=5, guidance=guidance)
     with monkeypatch.context() as patch:
-        patch.setattr(ArNetwork, "advance_logits", watched)
+        patch.setattr(InLine, "advance_logits", watched)
         state, _ = work(made, request)
     composer = state.composer
     assert composer is not None
@@ -118,7 +126,7 @@ def test_every_note_is_drawn_from_what_reading_all_before_it_at_once_says(guidan
     joined = layout.Row(*(np.concatenate((getattr(rows, name), getattr(new, name))) for name in layout.Row.__dataclass_fields__))
     line = in_line(layout.batch([joined], clip)[0])
     tokens = state.line.pad_BN.shape[1]  # up to the start of the first new track
-    expected = heads(made.network, made.network(line).line_BMD[0, tokens - 1 :])
+    expected = heads(made.network, made.network.read_line(line).line_BMD[0, tokens - 1 :])
     assert len(expected) == len(mine) + 2
     found = torch.stack([logits[0] for logits in seen[: len(expected)]])
     assert torch.allclose(found, expected, atol=1e-4)

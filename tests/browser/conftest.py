@@ -24,6 +24,7 @@ FLAGS = [
 
 
 HELD_STEPS = 40
+SLOW_SECONDS = 9.6  # of a whole run
 
 
 class SlowJob:
@@ -35,9 +36,9 @@ class SlowJob:
 
     def __iter__(self) -> Iterator[Any]:
         for progress in self._job:
-            time.sleep(0.15 if self._steps > 32 else 0.0)
+            time.sleep(SLOW_SECONDS / progress.steps if self._steps > 32 else 0.0)
             yield progress
-            if self._steps == HELD_STEPS and progress.step == HELD_STEPS // 2:
+            if self._steps == HELD_STEPS and progress.step == progress.steps // 2:
                 self._stopped.wait(60)
 
     def stop(self) -> None:

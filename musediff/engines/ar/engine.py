@@ -25,6 +25,7 @@ class ArEngine:
 
     name = "ar"
     usual_steps = 1  # the network is asked once for each note, whatever the steps
+    stepped = None
 
     def __init__(self, network: ArNetwork, calibration: Calibration = UNCHANGED) -> None:
         self.network = network.eval().requires_grad_(False)

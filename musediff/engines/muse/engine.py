@@ -71,6 +71,7 @@ class MuseEngine:
 
     name = "muse"
     usual_steps = DEFAULT_STEPS
+    stepped = None
 
     def __init__(self, network: MuseNetwork, schedule: Schedule, readable: bool, calibration: Calibration = UNCHANGED) -> None:
         """``readable``: the network was trained to be read, see ``denoiser.Reading``."""

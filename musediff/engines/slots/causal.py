@@ -83,23 +83,23 @@ class RelativeBlock(Block):
         self.distance_HTE = nn.Parameter(torch.zeros(heads, distances, width // heads))
 
     def forward(
-        self, x_BLD: Tensor, attend_B11X: Tensor | None, cosine: Tensor, sine: Tensor, in_line: bool = False, cache: Cache | None = None
+        self, x_BLD: Tensor, attend_B11L: Tensor | None, cosine: Tensor, sine: Tensor, in_line: bool = False, cache: Cache | None = None
     ) -> Tensor:
-        """``attend_B11X`` tells what is no padding, X the whole sequence; in line the conditions alone.
+        """``attend_B11L`` tells what is no padding; in line of the conditions alone.
 
         ``x_BLD`` in line: conditions and notes; or, where the ``cache`` has them already, new notes alone.
         """
         if not in_line:
-            return super().forward(x_BLD, attend_B11X, cosine, sine)
-        assert attend_B11X is not None
+            return super().forward(x_BLD, attend_B11L, cosine, sine)
+        assert attend_B11L is not None
         qkv = self.asked(x_BLD)
         q, k = rotate(qkv[:, : 2 * self.heads], cosine, sine).chunk(2, 1)
         bare, v = qkv[:, : self.heads], qkv[:, 2 * self.heads :]
-        first = 0 if cache is not None and cache.used else attend_B11X.shape[-1]  # of the notes
+        first = 0 if cache is not None and cache.used else attend_B11L.shape[-1]  # of the notes
         mixed = []
         if first:
-            mixed.append(attention(q[:, :, :first], k[:, :, :first], v[:, :, :first], attend_B11X))
+            mixed.append(attention(q[:, :, :first], k[:, :, :first], v[:, :, :first], attend_B11L))
         if cache is not None:
             k, v = cache.with_new(k, v)
-        mixed.append(relative_attention(bare[:, :, first:], q[:, :, first:], k, v, self.distance_HTE, attend_B11X))
+        mixed.append(relative_attention(bare[:, :, first:], q[:, :, first:], k, v, self.distance_HTE, attend_B11L))
         return self.added(x_BLD, torch.cat(mixed, 2))

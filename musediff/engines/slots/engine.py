@@ -68,6 +68,10 @@ class SlotsEngine:
         return cls(SlotsNetwork(NetworkConfig.tiny()))
 
     @property
+    def stepped(self) -> str | None:
+        return ANY_ORDER if self.network.config.distances else None
+
+    @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.network.parameters())
 
