@@ -16,7 +16,7 @@ from musediff.errors import BadRequest
 from musediff.tokens.damage import CORRUPTIONS
 from musediff.tokens.damage import check as check_damage
 from train import launch
-from train.recipes import RECIPES, ArRecipe, MuseRecipe, Recipe
+from train.recipes import RECIPES, ArRecipe, MuseRecipe, Recipe, SlotsRecipe
 from train.settings import BY_NAME, FIXED, LEAST_TOKENS, RUN_NAMES, SETTINGS, WORD_KINDS, Setting, build, kinds, leaves
 
 USUAL_DAMAGE = 0.5
