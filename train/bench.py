@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -111,20 +112,20 @@ def generating(args: argparse.Namespace) -> None:
     """One clip, four clips, and a network of the original's size."""
     pipeline = MusePipeline.load(args.weights)
     print(f"{pipeline.description}; {torch.get_num_threads()} thread(s), torch {torch.__version__}")
-    one = np.zeros(0)
+    stepped = pipeline.engine.stepped
+    ways = {"as usual": Sampling(), "guidance 1.5": Sampling(guidance=1.5)}
+    ways |= {f"{stepped}, 16 steps": Sampling(steps=16, sampler=stepped)} if stepped else {}
+    spent: dict[str, np.ndarray] = {}
     for role in ("main_melody", "accompaniment"):
-        for guidance in (1.0, 1.5):
-            meta = Meta(num_measures=8, time_signature="4/4", track_role=role)
-            run = lambda i, g=guidance, m=meta: pipeline.generate(m, Sampling(seed=i, steps=16, guidance=g))  # noqa: E731
-            spent = seconds(run, args.times)
-            line(f"one {role}, 8 bars, 16 steps, guidance {guidance}", spent)
-            one = spent if guidance == 1.0 else one
-    four = seconds(lambda i: pipeline.generate(meta, Sampling(seed=i, steps=16, guidance=1.0, variants=4)), args.times)
-    line("four accompaniments at once, guidance 1.0", four)
+        meta = Meta(num_measures=8, time_signature="4/4", track_role=role)
+        for way, sampling in ways.items():
+            spent[way] = seconds(lambda i, m=meta, s=sampling: pipeline.generate(m, replace(s, seed=i)), args.times)
+            line(f"one {role}, 8 bars, {way}", spent[way])
+    line("four accompaniments at once", seconds(lambda i: pipeline.generate(meta, Sampling(seed=i, variants=4)), args.times))
     print(f"peak memory of the process so far: {peak_megabytes():.0f} MB")
     original = original_forward(3)
     line("one forward pass of a network of the original's size", original)
-    ratio = float(np.median(original)) * ORIGINAL_STEPS / float(np.median(one))
+    ratio = float(np.median(original)) * ORIGINAL_STEPS / float(np.median(spent["as usual"]))
     print(f"{ORIGINAL_STEPS} such passes take {ratio:,.0f} times as long as one accompaniment here")
 
 
