@@ -54,7 +54,7 @@ def test_what_a_lost_value_was_decides_nothing(engine: str, monkeypatch: pytest.
 
 def test_every_system_mends_the_same_clips() -> None:
     chosen = systems({name: MusePipeline.tiny(name) for name in ("slots", "muse")}, 4)
-    assert list(chosen) == ["slots, 16 steps", "muse, 20 steps", "muse, the original's sampler, 4 steps"]
+    assert list(chosen) == ["slots", "muse, 20 steps", "muse, the original's sampler, 4 steps"]
     clips = [make_clip(seed, bars=2) for seed in range(2)]
     found = mend(chosen, clips, "mn", "main_melody")
     assert set(found) == {"left", *chosen}
@@ -89,11 +89,11 @@ def test_the_command_prints_a_table_of_bundled_and_trained_weights(data: Path, t
     printed = capsys.readouterr().out
     report = json.loads((tmp_path / "new" / "r.json").read_text())
     assert set(report) == {"bass", "main_melody"}
-    columns = ["real clips", "slots, 16 steps", "muse, 20 steps", "muse, the original's sampler, 3 steps"]
+    columns = ["real clips", "slots", "muse, 20 steps", "muse, the original's sampler, 3 steps"]
     assert all(list(report[role]) == columns for role in report)
     assert [cell.strip() for cell in printed.splitlines()[0].split("|")[2:-1]] == columns
-    assert report["bass"]["muse, 20 steps"]["raw_legal"] is not None and report["bass"]["slots, 16 steps"]["raw_legal"] is None
-    tones = np.mean([report[role]["slots, 16 steps"]["chord_tones"] for role in report])
+    assert report["bass"]["muse, 20 steps"]["raw_legal"] is not None and report["bass"]["slots"]["raw_legal"] is None
+    tones = np.mean([report[role]["slots"]["chord_tones"] for role in report])
     line = next(line for line in printed.splitlines() if line.startswith("| chord tones"))
     assert line.split("|")[3].strip() == f"{tones:.3f}"
     for way in CORRUPTIONS:
