@@ -21,7 +21,7 @@ from musediff.engines.muse.samplers import SAMPLERS
 from musediff.errors import BadCheckpoint, BadRequest
 from musediff.pipeline import MusePipeline, Sampling
 from musediff.tokens import commu
-from musediff.tokens.vocab import INSTRUMENT, KEY, META_TOKENS, ROLE, SIZE
+from musediff.tokens.vocab import INSTRUMENT, KEY, KIND, META_TOKENS, ROLE, SIZE, VELOCITY, VELOCITY_BINS, Kind
 from tests.slots.conftest import make_clip
 
 
@@ -61,6 +61,22 @@ def test_strength_is_the_share_of_tokens_that_are_lost(engine: MuseEngine, monke
     lost = 1 - len(set(clip.tracks[0].notes) & set(made.tracks[0].notes)) / len(clip.tracks[0].notes)
     assert len(old) >= len(new)
     assert lost == pytest.approx(1 - (1 - strength) ** 4, abs=0.12)  # a note is lost with the first of its four tokens
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.4, 0.8])
+def test_a_network_that_is_sure_of_other_velocities_changes_only_those_that_are_lost(
+    engine: MuseEngine, monkeypatch: pytest.MonkeyPatch, strength: float
+) -> None:
+    clip = grid_clip(3, bars=4)
+    ids = commu.note_part(np.array(clip.tracks[0].notes), clip.num_measures, clip.bar_ticks).ids
+    sure = torch.from_numpy(np.where(KIND[ids] == Kind.VELOCITY, VELOCITY + 60, ids))
+    monkeypatch.setattr(WindowDenoiser, "_predict", lambda self, which, x, t: self.network.embed(sure[None]))
+    _, (made,) = run(engine, Request(mode="modify", clip=clip, strength=strength, steps=4))
+    changed = np.mean([a.velocity != b.velocity for a, b in zip(clip.tracks[0].notes, made.tracks[0].notes, strict=True)])
+    assert changed == pytest.approx(strength, abs=0.2)
+    assert {b.velocity for a, b in zip(clip.tracks[0].notes, made.tracks[0].notes, strict=True) if a.velocity != b.velocity} <= {
+        int(VELOCITY_BINS[60])
+    }
 
 
 def test_nothing_is_lost_if_the_network_knows(engine: MuseEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +141,11 @@ def test_every_sampler_makes_clips_and_is_what_was_asked_for(engine: MuseEngine,
 
 
 def test_an_unknown_sampler_is_refused_by_name() -> None:
-    for engine, message in (("muse", "sampler 'euler' is not known. Choose from ddim"), ("slots", "has one way to sample")):
+    for engine, message in (
+        ("muse", "sampler 'euler' is not known. Choose from ddim"),
+        ("slots", "Choose from in-order, any-order"),
+        ("ar", "has one way to sample"),
+    ):
         with pytest.raises(BadRequest, match=message):
             MusePipeline.tiny(engine).start_generate(Meta(num_measures=2), Sampling(sampler="euler"))
 

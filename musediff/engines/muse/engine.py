@@ -25,7 +25,7 @@ from musediff.engines.muse.chain import Chain, Sampler, draw_noise
 from musediff.engines.muse.denoiser import CLAMPED, Reading, WindowDenoiser, padded
 from musediff.engines.muse.density import notes_per_bar
 from musediff.engines.muse.network import MuseConfig, MuseNetwork
-from musediff.engines.muse.process import q_sample
+from musediff.engines.muse.process import nearest, q_sample
 from musediff.engines.muse.repair import find_wrong
 from musediff.engines.muse.samplers import DEFAULT_STEPS, SAMPLERS
 from musediff.engines.muse.schedule import Schedule, ScheduleConfig
@@ -38,6 +38,7 @@ from musediff.tokens.vocab import Kind
 NOTE_KINDS = (Kind.BAR, *vocab.NOTE)
 DEFAULT_SAMPLER = "ddim"
 BLEND = 0.95  # of the probabilities read, at temperature 1
+VELOCITIES = torch.from_numpy(vocab.KIND == vocab.Kind.VELOCITY)
 
 
 @dataclass(slots=True)
@@ -246,10 +247,21 @@ class MuseEngine:
         # The last step leaves a little signal, a respaced schedule more; there is none in what is new or wrong.
         new_BL = noised_BL & ((padded(window.canvases, "source", canvases.NEW) == canvases.NEW) | (request.mode == "repair"))
         x_BLD = torch.where(new_BL[..., None], noise_BLD, x_BLD)
+        if request.mode == "modify" and request.strength < 1 and not sampler.leaves_x:
+            kept_BL = noised_BL & ~new_BL & VELOCITIES[ids_BL] & (nearest(x_BLD, self.network.table_VD) == ids_BL)
+            x_BLD, noised_BL = torch.where(kept_BL[..., None], anchor_BLD, x_BLD), noised_BL & ~kept_BL
+            self._keep(window, kept_BL.numpy())
         for left_BLD in sampler.walk(Chain(window.denoiser, self.schedule, times, anchor_BLD, noised_BL, state.generator), x_BLD):
             if sampler.leaves_x:
                 window.denoiser.read(left_BLD)
             yield left_BLD
+
+    @staticmethod
+    def _keep(window: Window, kept_BL: np.ndarray) -> None:
+        """Close tokens that the noise leaves legible. Velocities need it: where all notes of a clip have one, a network that is sure of
+        another changes them all (at a strength of .05 a bass of 36 throughout came back with 79)."""
+        for canvas, kept_L in zip(window.canvases, kept_BL, strict=True):
+            canvas.fixed = np.where(kept_L[: canvas.length], canvas.ids, canvas.fixed)
 
     def _placed(self, state: MuseState, window: Window) -> list[Clip]:
         """The clips with the window as its last guess has it."""
