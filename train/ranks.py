@@ -4,12 +4,14 @@ Numbers travel over gloo even where the gradients travel over NCCL, so that no G
 has no process group: the answers are its own.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from traceback import clear_frames
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -139,8 +141,15 @@ def joined() -> Generator[Ranks, None, None]:
         if ranks.first:
             raise
         sys.exit(130)
-    except (MuseError, SystemExit):
-        # A thread of gloo that is still at work while Python ends aborts the process (1 of 60 ended by signal 6, not with code 2).
-        dist.destroy_process_group()
+    except (MuseError, SystemExit) as error:
+        clear_frames(error.__traceback__)  # the run, which holds on to the group
+        leave()
         raise
+    leave()
+
+
+def leave() -> None:
+    """End the group for good. A thread of gloo that is still at work while Python ends aborts the process (1 of 60 ended by signal 6,
+    not with code 2), and such threads live as long as any module that averages over the group: what is only in cycles has to go first."""
+    gc.collect()
     dist.destroy_process_group()
