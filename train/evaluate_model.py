@@ -88,8 +88,8 @@ def work(pipeline: MusePipeline, asked: Real, settings: Settings, seed: int, ran
     def shared(number: int, what: str) -> Iterable[tuple[int, Clip]]:
         return tqdm(ranks.share(list(enumerate(clips[:number]))), desc=f"{label}: {what}", leave=False, disable=not ranks.first or None)
 
-    def sampled(i: int) -> Sampling:
-        return replace(settings.sampling, seed=seed * SEED_STEP + i)
+    def sampled(i: int, way: Sampling = settings.sampling) -> Sampling:
+        return replace(way, seed=seed * SEED_STEP + i)
 
     done = Work({i: pipeline.generate(clip.meta(), sampled(i)).clips[0] for i, clip in shared(len(clips), "generate")})
     for i, clip in shared(settings.repairs, "repair and refill"):
@@ -99,8 +99,8 @@ def work(pipeline: MusePipeline, asked: Real, settings: Settings, seed: int, ran
         done.edits.setdefault(i, []).append(changed(pipeline, clip, sampled(i)))
     for steps in STEPS if seed == 0 and settings.step_clips and pipeline.engine.usual_steps > 1 else ():
         some = shared(settings.step_clips, f"{steps} steps")
-        stepped = {i: replace(sampled(i), steps=steps, sampler=pipeline.engine.stepped) for i in range(settings.step_clips)}
-        done.by_steps[steps] = {i: pipeline.generate(clip.meta(), stepped[i]).clips[0] for i, clip in some}
+        stepped = replace(settings.sampling, steps=steps, sampler=pipeline.engine.stepped)
+        done.by_steps[steps] = {i: pipeline.generate(clip.meta(), sampled(i, stepped)).clips[0] for i, clip in some}
     return done
 
 

@@ -45,8 +45,8 @@ class SlotsTask(SlotClips):
         notes = Objective(lambda slots, _, generator: _hide(_forget(slots, generator), generator), _notes)
         counts = Objective(lambda slots, _, generator: self._counts_of(_forget(slots, generator), generator), _counts)
         lines = Objective(self._lines_of, _lines)
-        recipe, in_line = self.recipe, self.recipe.network.distances > 0
-        due = (in_line, not in_line or step % recipe.notes_every == 0, step % recipe.count_every == 0)
+        recipe, reads_lines = self.recipe, self.recipe.network.distances > 0
+        due = (reads_lines, not reads_lines or step % recipe.notes_every == 0, step % recipe.count_every == 0)
         return [objective for objective, now in zip((lines, notes, counts), due, strict=True) if now]
 
     def _lines_of(self, slots: Slots, rng: np.random.Generator, generator: torch.Generator) -> Drawn:

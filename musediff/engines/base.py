@@ -8,7 +8,6 @@ import torch
 
 from musediff.clip import Clip
 from musediff.engines.calibration import Calibration
-from musediff.errors import BadRequest
 
 Mode = Literal["generate", "modify", "repair"]
 FIELDS = ("rhythm", "pitch", "dynamics")
@@ -38,16 +37,6 @@ class Request:
     seed: int = 0
     sampler: str | None = None  # None: the engine's usual one
     strict: bool = True  # the grammar, where an engine has one, guides the steps; else it only mends the end
-
-
-def refuse_samplers(request: Request, engine: str) -> None:
-    """For engines that have one way to sample.
-
-    Raises:
-        BadRequest: another is asked for.
-    """
-    if request.sampler is not None:
-        raise BadRequest(f"sampler {request.sampler!r}: the {engine} engine has one way to sample. Leave it out or choose muse.")
 
 
 class State(Protocol):

@@ -10,18 +10,16 @@ from musediff.engines.ar.config import ArConfig
 from musediff.engines.ar.engine import ArEngine
 from musediff.engines.ar.network import ArNetwork
 from musediff.engines.slots import layout
-from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.batch import OF_NOTES, Slots
 from musediff.engines.slots.engine import SlotsEngine
 from musediff.engines.slots.line import MOST_ADVANCE, OVER, in_line
 from musediff.engines.slots.network import NetworkConfig, SlotsNetwork
 from musediff.engines.slots.reading import InLine
 from tests.slots.conftest import make_clip
 
-OF_LINE = ("values_BNF", "bar_BN", "track_BN", "index_BN", "ordinal_BN", "given_BN", "pad_BN")
-
 
 def cut(line: Slots, first: int, last: int) -> Slots:
-    return replace(line, **{name: getattr(line, name)[:, first:last].clone() for name in OF_LINE})
+    return replace(line, **{name: getattr(line, name)[:, first:last].clone() for name in OF_NOTES})
 
 
 def stirred(network: nn.Module, seed: int = 0) -> None:

@@ -13,7 +13,7 @@ from musediff import checkpoint
 from musediff.clip import Clip
 from musediff.engines.ar.config import ArConfig
 from musediff.engines.ar.network import ArNetwork
-from musediff.engines.base import Request, refuse_samplers
+from musediff.engines.base import Request
 from musediff.engines.calibration import UNCHANGED, Calibration, read
 from musediff.engines.slots import composing, vocab
 from musediff.engines.slots.composing import Composing
@@ -63,7 +63,8 @@ class ArEngine:
                 "The ar engine composes whole tracks, note by note: it cannot change or repair a clip or fill some of its bars. "
                 "Choose the slots or the muse engine for that."
             )
-        refuse_samplers(request, self.name)
+        if request.sampler is not None:
+            raise BadRequest(f"sampler {request.sampler!r}: the ar engine has one way to sample. Leave it out or choose muse.")
         assert len(request.clip.tracks) <= vocab.MAX_TRACKS
 
     def prepare(self, request: Request, generator: torch.Generator) -> Composing:

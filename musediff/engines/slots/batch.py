@@ -19,6 +19,7 @@ FIRST_WAIT, LAST_WAIT = -48, 96
 NO_WAIT = LAST_WAIT - FIRST_WAIT + 1
 WAITS = NO_WAIT + 1
 ECHOES = (-1, 1, -2, 2)  # bars away
+OF_NOTES = ("values_BNF", "bar_BN", "track_BN", "index_BN", "ordinal_BN", "given_BN", "pad_BN")  # what a batch has of every slot
 NO_PITCH = vocab.SIZES[vocab.PITCH]  # of a note that is not there, or hidden
 
 
@@ -110,6 +111,12 @@ def place_at(slots: Slots, position_BY: Tensor, past: bool = False) -> Place:
         torch.where(echo_BYE < 0, vocab.MAX_POSITIONS, _of(seen_BN, echo_BYE)),
         torch.where(near_BYP < 0, NO_PITCH, _of(slots.values_BNF[..., vocab.PITCH], near_BYP)),
     )
+
+
+def chords_alone(slots: Slots, position_BY: Tensor) -> Place:
+    """Place (B, Y) as ``place_at``, without looking for notes near by."""
+    none_BY0 = position_BY.new_empty(*position_BY.shape, 0)
+    return Place(chord_at(slots, position_BY), none_BY0, none_BY0, none_BY0)
 
 
 def echoes(slots: Slots, past: bool = False) -> Tensor:

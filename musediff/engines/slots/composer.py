@@ -17,7 +17,7 @@ from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.causal import Cache
 from musediff.engines.slots.constraints import FORBIDDEN
-from musediff.engines.slots.line import ADVANCES, OVER, past_of
+from musediff.engines.slots.line import ADVANCES, OVER
 from musediff.engines.slots.reading import InLine
 from musediff.engines.slots.sampler import DENSITY_LOGIT, draw_classes, joined, unconditional
 
@@ -156,7 +156,7 @@ class Composer:
         rows = len(self.last_XD) // len(on_B)
         masked_BF = torch.tensor(vocab.SIZES).expand_as(pen.last_BF)
         line = self._with(pen, masked_BF, pen.in_bar_B, pen.in_track_B)
-        place = past_of(line, masked_BF[:, :1].repeat(rows, 1)).row(0)
+        place = self.network.past(line, masked_BF[:, :1].repeat(rows, 1)).row(0)
         bar_XD = self.bar_XRD[torch.arange(len(self.last_XD)), pen.bar_B.repeat(rows)]
         ahead_XD = self.network.ahead(self.last_XD, bar_XD, on_B.repeat(rows), place)
         chosen_BF = torch.zeros_like(pen.last_BF)
@@ -164,7 +164,7 @@ class Composer:
             logits = self.network.field_logits(which, ahead_XD, chosen_BF.repeat(rows, 1), place)
             chosen_BF[:, which] = self.taste.draw(logits, self.limits.field(which, pen, chosen_BF), self.taste.temperature)
             if which == vocab.POSITION:
-                place = past_of(line, chosen_BF[:, :1].repeat(rows, 1)).row(0)
+                place = self.network.past(line, chosen_BF[:, :1].repeat(rows, 1)).row(0)
         return chosen_BF
 
     def _after(self, pen: Pen, values_BF: Tensor, over_B: Tensor) -> Pen:

@@ -10,14 +10,12 @@ from musediff.clip import Clip, Track
 from musediff.engines.base import Request
 from musediff.engines.finishing import into_range, playable, velocity_limits
 from musediff.engines.slots import layout, vocab
-from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.batch import OF_NOTES, Slots
 from musediff.engines.slots.codec import decode_note
 from musediff.engines.slots.composer import Composer, Limits, Taste
 from musediff.engines.slots.constraints import allowed
 from musediff.engines.slots.line import in_line
 from musediff.engines.slots.reading import InLine
-
-OF_NOTES = ("values_BNF", "bar_BN", "track_BN", "index_BN", "ordinal_BN", "given_BN", "pad_BN")
 
 
 @dataclass(slots=True)

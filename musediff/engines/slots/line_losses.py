@@ -10,7 +10,7 @@ from torch import Tensor
 
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots
-from musediff.engines.slots.line import following, past_of
+from musediff.engines.slots.line import following
 from musediff.engines.slots.reading import InLine
 
 PARTS = ("advance", *vocab.FIELDS)
@@ -23,7 +23,7 @@ def line_losses(network: InLine, line: Slots) -> Tensor:
     note_BM = follows.note_BM
     values_XF, clip_X = line.values_BNF[note_BM], note_BM.nonzero()[:, 0]
     advance_X = line.bar_BN[note_BM] - line.bar_BN[follows.before_BM]
-    place = past_of(line, line.values_BNF[..., vocab.POSITION]).take(note_BM)
+    place = network.past(line, line.values_BNF[..., vocab.POSITION]).take(note_BM)
     ahead_XD = network.ahead(read.line_BMD[follows.before_BM], read.bar_BRD[clip_X, line.bar_BN[note_BM]], advance_X, place)
     fields = [
         F.cross_entropy(network.field_logits(field, ahead_XD, values_XF, place).float(), values_XF[:, field], reduction="sum")

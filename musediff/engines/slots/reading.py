@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import Place, Slots
+from musediff.engines.slots.batch import Place, Slots, chords_alone
 from musediff.engines.slots.causal import Cache
 from musediff.engines.slots.conditions import Conditioned
 from musediff.engines.slots.line import ADVANCES, past_of
@@ -98,7 +98,7 @@ class InLine(Conditioned):
         values_BYF, index_BY, bar_BY, track_BY = (
             x[:, x.shape[1] - last :] for x in (line.values_BNF, line.index_BN, line.bar_BN, line.track_BN)
         )
-        around = past_of(line, values_BYF[..., vocab.POSITION])
+        around = self.past(line, values_BYF[..., vocab.POSITION])
         values = sum(table(values_BYF[..., f]) for f, table in enumerate(self.value))
         place = self.index(index_BY) + known.bar_BRD[batch, bar_BY] + known.part_BKD[batch, track_BY]
         told = values + place + self.sounding(around.chord_X) + self.kind.weight[4]
@@ -110,6 +110,10 @@ class InLine(Conditioned):
         places = line.bar_BN.new_zeros(batch, len(vocab.SHARED) + line.pad_BK.shape[1] + bars, 3)
         places[:, -bars:, 0] = torch.arange(bars, device=places.device)
         return places
+
+    def past(self, line: Slots, position_BY: Tensor) -> Place:
+        """See ``line.past_of``; the chords alone for a network that is told no more."""
+        return chords_alone(line, position_BY) if self.neighbours is None else past_of(line, position_BY)
 
     def advance_logits(self, line_XD: Tensor) -> Tensor:
         """Logits (X, V) of how many bars on the next note is, or ``line.OVER``."""
