@@ -23,11 +23,13 @@ from musediff.ranks import Ranks
 from tests.slots.conftest import make_clip
 from train.evaluate_choice import alike, sample
 from train.evaluate_edits import REFILLED, STRENGTHS, changed, companion, curve, means, refilled, repaired
+from train.evaluate_kept import Kept
 from train.evaluate_model import ALL, REAL, Settings, evaluate_role
 from train.evaluate_sets import Measured, beside, copies, describe, one_of_each_song, training_runs
 from train.evaluate_tables import LINES, TARGETS, cell, of_corpora, of_role, targets
 
 SEED = Sampling(seed=0)
+ALONE = Ranks(), lambda value: [value], Kept(None, Ranks(), resume=False)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +153,9 @@ def test_what_an_engine_refuses_is_told_and_the_rest_goes_on(store: packed.Store
 
     monkeypatch.setattr(model, "repair", refuse)
     settings = Settings(clips=3, repairs=2, strengths=1, sampling=Sampling(steps=1))
-    report = evaluate_role({"a": model}, store, "bass", settings, training_runs(store), Ranks(), lambda value: [value])
+    report = evaluate_role(
+        {"a": model}, store, "bass", settings, training_runs(store), Ranks(), lambda value: [value], Kept(None, Ranks(), False)
+    )
     found = report["groups"][ALL]["a"]
     assert report["notes"] == ["a: repair: this engine cannot"] and "found_f1" not in found and len(found["refilled_f1"]) == 1
 
@@ -199,7 +203,9 @@ def weights(folder: Path) -> Path:
 def test_every_model_and_corpus_and_seed_has_its_figures(store: packed.Store) -> None:
     models = {"a": MusePipeline.tiny(), "b": MusePipeline.tiny("muse")}
     settings = Settings(clips=4, repairs=1, strengths=1, step_clips=2, seeds=2, sampling=Sampling(steps=1))
-    report = evaluate_role(models, store, "bass", settings, training_runs(store), Ranks(), lambda value: [value])
+    report = evaluate_role(
+        models, store, "bass", settings, training_runs(store), Ranks(), lambda value: [value], Kept(None, Ranks(), False)
+    )
     assert report["clips"] == 4 and report["corpora"] == {"others": 1, "pop909": 1} and report["notes"] == []
     assert set(report["groups"]) == {ALL, "others", "pop909"}
     for name in ("a", "b"):

@@ -15,6 +15,7 @@ from musediff.meta_json import to_dict
 from musediff.midi.read import read
 from musediff.pipeline import MusePipeline
 from tests.command import run
+from tests.processes import files_in
 from train import report
 from train.report_document import Clips, Heading, Items, Picture, Table, Text, to_html, to_markdown
 from train.report_requests import WISHES, takes
@@ -48,7 +49,7 @@ def test_the_folder_has_all_that_the_page_shows(data, tmp_path, monkeypatch, cap
     assert str(out / "report.html") in err and "C2ST, AUC" in printed
     page, text = (out / "report.html").read_text("utf-8"), (out / "report.md").read_text("utf-8")
     files = {path.name for path in out.iterdir()}
-    assert linked(page) == files - {"report.html", "report.md", "figures.json"} and "http" not in page and "<script" not in page
+    assert linked(page) == files - {"report.html", "report.md", "figures.json", "made"} and "http" not in page and "<script" not in page
     shown = {unquote(name) for name in re.findall(r"\]\(([^)]+)\)", text)}
     assert shown == linked(page) and {"overview.png", "strengths.png", "steps.png"} < shown
     assert len([name for name in files if name.endswith(".mid")]) == 4 and not [name for name in files if name.endswith(".part")]
@@ -60,9 +61,9 @@ def test_the_folder_has_all_that_the_page_shows(data, tmp_path, monkeypatch, cap
     assert settings["meta"] == to_dict(WISHES[0].meta), "the file says what was asked"
     saved = json.loads((out / "figures.json").read_text())
     assert set(saved["roles"]["bass"]["steps"][str(tmp_path / "a")]) == {"real clips", "4", "8", "16", "32"}
-    before = {path: path.read_bytes() for path in out.iterdir()}
+    before = files_in(out)
     code, _, err = run(words, capsys)
-    assert code == 2 and "--force" in err and {path: path.read_bytes() for path in out.iterdir()} == before
+    assert code == 2 and "--force" in err and files_in(out) == before
 
 
 def test_ten_requests_are_complete_and_different():

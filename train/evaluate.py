@@ -11,6 +11,7 @@ Under torchrun the processes share out the clips of --data; all else is the firs
 import argparse
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from musediff.metrics.table import table as figures_table
 from musediff.pipeline import MusePipeline, Sampling
 from musediff.ranks import Ranks, from_environment
 from train.evaluate_clips import Choice, measure, report_of
+from train.evaluate_kept import FOLDER, Kept
 from train.evaluate_model import STEPS, Settings, evaluate_role
 from train.evaluate_sets import training_runs
 from train.evaluate_tables import tables
@@ -65,7 +67,10 @@ def main(arguments: list[str] | None = None) -> None:
         if not ranks.first:
             return
         print("note: one process does this; the others are not needed.", file=sys.stderr)
-    check_free([*([args.out] if args.out else []), *(args.report / name for name in FILES if args.report)], args.force)
+    if args.resume and (args.report is None or args.force):
+        raise BadRequest("--resume goes on in the folder of --report, and keeps what was made there: --force makes it anew.")
+    written = [*([args.out] if args.out else []), *(args.report / name for name in (*FILES, FOLDER) if args.report)]
+    check_free(written, args.force or args.resume)
     if args.sets:
         of_sets(args)
     elif args.data:
@@ -100,10 +105,13 @@ def of_model(args: argparse.Namespace, ranks: Ranks) -> None:
     said = {"clips": settings.clips, "seeds": settings.seeds, "repairs": settings.repairs, "strengths": settings.strengths}
     report: dict[str, Any] = {"command": "evaluate", "data": args.data.name, "models": about, "settings": said, "roles": {}}
     files = [path for path in (args.out, args.report and args.report / FIGURES) if path is not None]
+    if ranks.first and args.force and args.report is not None:
+        shutil.rmtree(args.report / FOLDER, ignore_errors=True)  # the others look into it after all have met
     with joined(ranks) as gather:
+        kept = Kept(args.report and args.report / FOLDER, ranks, args.resume)
         index = training_runs(store) if ranks.first else None
         for role in settings.roles:
-            found = evaluate_role(models, store, role, settings, index, ranks, gather)
+            found = evaluate_role(models, store, role, settings, index, ranks, gather, kept)
             if found and ranks.first:
                 report["roles"][role] = found
                 for path in files:
@@ -172,6 +180,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--run", type=Path, metavar="DIR", help="folder with metrics.jsonl (default: the one with the weights in it)")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the figures there too")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
+    goes_on = "go on where the same --report was stopped, or give it more clips, rounds or weights: what was made is not made again"
+    parser.add_argument("--resume", action="store_true", help=goes_on)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     which = parser.add_argument_group("which clips", "of packed data")
     which.add_argument("--split", choices=tuple(SPLITS), default="valid", help="of packed sets (default valid, which is test)")

@@ -9,7 +9,7 @@ A role's report: ``clips``, ``songs``; ``corpora``: songs of each; ``groups``: "
 each of ``STRENGTHS``; ``steps``: model -> number of steps -> figures of the first clips; ``notes``: what an engine refused.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from musediff.pipeline import MusePipeline, Sampling
 from musediff.ranks import Ranks
 from train.evaluate_choice import Real, Sample, alike, sample
 from train.evaluate_edits import Row, changed, companion, curve, means, refilled, repaired
+from train.evaluate_kept import Kept
 from train.evaluate_sets import Figures, Measured, beside, copies, describe, inside
 
 ALL, REAL = "all", "real clips"
@@ -61,7 +62,7 @@ class Work:
 
 
 def evaluate_role(
-    models: Models, store: packed.Store, role: str, settings: Settings, index: Index | None, ranks: Ranks, gather: Gather
+    models: Models, store: packed.Store, role: str, settings: Settings, index: Index | None, ranks: Ranks, gather: Gather, kept: Kept
 ) -> dict[str, Any]:
     """The report on one role, on the first process, which alone needs the ``index`` of training songs; the others have nothing to say.
 
@@ -71,7 +72,7 @@ def evaluate_role(
     if not rounds[0].asked.clips:
         return {}
     shares = gather({
-        name: [work(pipeline, of.asked, settings, seed, ranks, f"{role}: {name}") for seed, of in enumerate(rounds)]
+        name: [work(pipeline, of.asked, settings, seed, ranks, kept, f"{role}: {name}") for seed, of in enumerate(rounds)]
         for name, pipeline in models.items()
     })  # fmt: skip
     if not ranks.first:
@@ -81,9 +82,9 @@ def evaluate_role(
     return report(rounds, done, index)
 
 
-def work(pipeline: MusePipeline, asked: Real, settings: Settings, seed: int, ranks: Ranks, label: str) -> Work:
+def work(pipeline: MusePipeline, asked: Real, settings: Settings, seed: int, ranks: Ranks, kept: Kept, label: str) -> Work:
     """This process's share of a round."""
-    clips, songs = asked.clips, asked.songs.tolist()
+    clips, songs, known = asked.clips, asked.songs.tolist(), (pipeline.engine_name, pipeline.weights)
 
     def shared(number: int, what: str) -> Iterable[tuple[int, Clip]]:
         return tqdm(ranks.share(list(enumerate(clips[:number]))), desc=f"{label}: {what}", leave=False, disable=not ranks.first or None)
@@ -91,16 +92,22 @@ def work(pipeline: MusePipeline, asked: Real, settings: Settings, seed: int, ran
     def sampled(i: int, way: Sampling = settings.sampling) -> Sampling:
         return replace(way, seed=seed * SEED_STEP + i)
 
-    done = Work({i: pipeline.generate(clip.meta(), sampled(i)).clips[0] for i, clip in shared(len(clips), "generate")})
+    def generated(clip: Clip, way: Sampling) -> Clip:
+        return kept.clip(lambda: pipeline.generate(clip.meta(), way).clips[0], "generate", *known, clip.meta(), way)
+
+    def edited(what: str, edit: Callable[..., Row], clip: Clip, way: Sampling, *beside: Clip | None) -> Row:
+        return kept.row(lambda: edit(pipeline, clip, *beside, way), what, *known, clip, *beside, way)
+
+    done = Work({i: generated(clip, sampled(i)) for i, clip in shared(len(clips), "generate")})
     for i, clip in shared(settings.repairs, "repair and refill"):
-        done.edits.setdefault(i, []).append(repaired(pipeline, clip, sampled(i)))
-        done.edits[i].append(refilled(pipeline, clip, companion(clips, songs, i), sampled(i)))
+        done.edits.setdefault(i, []).append(edited("repair", repaired, clip, sampled(i)))
+        done.edits[i].append(edited("refill", refilled, clip, sampled(i), companion(clips, songs, i)))
     for i, clip in shared(settings.strengths, "strengths"):
-        done.edits.setdefault(i, []).append(changed(pipeline, clip, sampled(i)))
+        done.edits.setdefault(i, []).append(edited("strengths", changed, clip, sampled(i)))
     for steps in STEPS if seed == 0 and settings.step_clips and pipeline.engine.usual_steps > 1 else ():
         some = shared(settings.step_clips, f"{steps} steps")
         stepped = replace(settings.sampling, steps=steps, sampler=pipeline.engine.stepped)
-        done.by_steps[steps] = {i: pipeline.generate(clip.meta(), sampled(i, stepped)).clips[0] for i, clip in some}
+        done.by_steps[steps] = {i: generated(clip, sampled(i, stepped)) for i, clip in some}
     return done
 
 
