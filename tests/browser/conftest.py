@@ -5,7 +5,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +147,17 @@ class Visit:
 
     def open(self, path: Path) -> None:
         """Upload, and wait for its sound too, which comes behind: ``run`` would take it for that of its result."""
+        self._until_other_sound(lambda: self.upload(path))
+
+    def pick(self, variant: int) -> None:
+        """Another variant, counted from 1, which is not on the roll yet; and its sound, as in ``open``."""
+        button = f"#roll .variants button:nth-child({variant})"
+        self._until_other_sound(lambda: self.page.click(button))
+        assert self.page.get_attribute(button, "aria-pressed") == "true"
+
+    def _until_other_sound(self, do: Callable[[], None]) -> None:
         before = self.roll()["audio"]
-        self.upload(path)
+        do()
         self.page.wait_for_function(
             "(old) => { const a = document.querySelector('#roll audio').getAttribute('src'); return a && a !== old; }", arg=before
         )

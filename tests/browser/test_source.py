@@ -89,8 +89,7 @@ def test_history_goes_back_and_forth_for_one_visitor_only(visit: Visit, browser:
     visit.set("#seed", "3")
     visit.run()
     generated = visit.roll()["summary"]
-    visit.page.click("#roll .variants button:nth-child(2)")
-    visit.page.wait_for_function("document.querySelector('#roll .variants button:nth-child(2)').getAttribute('aria-pressed') === 'true'")
+    visit.pick(2)
     visit.page.click("#send")
     opened(visit, "musediff-seed3-2.mid")
     names = [source(visit)]
