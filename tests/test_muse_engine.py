@@ -21,7 +21,7 @@ from musediff.engines.muse.samplers import SAMPLERS
 from musediff.errors import BadCheckpoint, BadRequest
 from musediff.pipeline import MusePipeline, Sampling
 from musediff.tokens import commu
-from musediff.tokens.vocab import INSTRUMENT, KEY, KIND, META_TOKENS, ROLE, SIZE, VELOCITY, VELOCITY_BINS, Kind
+from musediff.tokens.vocab import DURATION, INSTRUMENT, KEY, KIND, META_TOKENS, ROLE, SIZE, VELOCITY, Kind
 from tests.slots.conftest import make_clip
 
 
@@ -64,19 +64,20 @@ def test_strength_is_the_share_of_tokens_that_are_lost(engine: MuseEngine, monke
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.4, 0.8])
-def test_a_network_that_is_sure_of_other_velocities_changes_only_those_that_are_lost(
-    engine: MuseEngine, monkeypatch: pytest.MonkeyPatch, strength: float
+@pytest.mark.parametrize(
+    ("kind", "other", "field"), [(Kind.VELOCITY, VELOCITY + 60, "velocity"), (Kind.DURATION, DURATION + 20, "duration_ticks")]
+)
+def test_a_network_that_is_sure_of_other_tokens_changes_only_those_that_are_lost(
+    engine: MuseEngine, monkeypatch: pytest.MonkeyPatch, kind: Kind, other: int, field: str, strength: float
 ) -> None:
     clip = grid_clip(3, bars=4)
     ids = commu.note_part(np.array(clip.tracks[0].notes), clip.num_measures, clip.bar_ticks).ids
-    sure = torch.from_numpy(np.where(KIND[ids] == Kind.VELOCITY, VELOCITY + 60, ids))
+    sure = torch.from_numpy(np.where(KIND[ids] == kind, other, ids))
     monkeypatch.setattr(WindowDenoiser, "_predict", lambda self, which, x, t: self.network.embed(sure[None]))
     _, (made,) = run(engine, Request(mode="modify", clip=clip, strength=strength, steps=4))
-    changed = np.mean([a.velocity != b.velocity for a, b in zip(clip.tracks[0].notes, made.tracks[0].notes, strict=True)])
-    assert changed == pytest.approx(strength, abs=0.2)
-    assert {b.velocity for a, b in zip(clip.tracks[0].notes, made.tracks[0].notes, strict=True) if a.velocity != b.velocity} <= {
-        int(VELOCITY_BINS[60])
-    }
+    pairs = [(getattr(a, field), getattr(b, field)) for a, b in zip(clip.tracks[0].notes, made.tracks[0].notes, strict=True)]
+    assert np.mean([a != b for a, b in pairs]) == pytest.approx(strength, abs=0.2)
+    assert len({b for a, b in pairs if a != b}) == 1
 
 
 def test_nothing_is_lost_if_the_network_knows(engine: MuseEngine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,6 @@ from musediff.tokens.vocab import Kind
 NOTE_KINDS = (Kind.BAR, *vocab.NOTE)
 DEFAULT_SAMPLER = "ddim"
 BLEND = 0.95  # of the probabilities read, at temperature 1
-VELOCITIES = torch.from_numpy(vocab.KIND == vocab.Kind.VELOCITY)
 
 
 @dataclass(slots=True)
@@ -248,7 +247,7 @@ class MuseEngine:
         new_BL = noised_BL & ((padded(window.canvases, "source", canvases.NEW) == canvases.NEW) | (request.mode == "repair"))
         x_BLD = torch.where(new_BL[..., None], noise_BLD, x_BLD)
         if request.mode == "modify" and request.strength < 1 and not sampler.leaves_x:
-            kept_BL = noised_BL & ~new_BL & VELOCITIES[ids_BL] & (nearest(x_BLD, self.network.table_VD) == ids_BL)
+            kept_BL = noised_BL & ~new_BL & (nearest(x_BLD, self.network.table_VD) == ids_BL)
             x_BLD, noised_BL = torch.where(kept_BL[..., None], anchor_BLD, x_BLD), noised_BL & ~kept_BL
             self._keep(window, kept_BL.numpy())
         for left_BLD in sampler.walk(Chain(window.denoiser, self.schedule, times, anchor_BLD, noised_BL, state.generator), x_BLD):
@@ -258,8 +257,8 @@ class MuseEngine:
 
     @staticmethod
     def _keep(window: Window, kept_BL: np.ndarray) -> None:
-        """Close tokens that the noise leaves legible. Velocities need it: where all notes of a clip have one, a network that is sure of
-        another changes them all (at a strength of .05 a bass of 36 throughout came back with 79)."""
+        """Close tokens that the noise leaves legible: a network that is sure of others would change these too (at a strength of .05 a bass
+        with a velocity of 36 throughout came back with 79)."""
         for canvas, kept_L in zip(window.canvases, kept_BL, strict=True):
             canvas.fixed = np.where(kept_L[: canvas.length], canvas.ids, canvas.fixed)
 
