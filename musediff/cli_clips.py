@@ -26,7 +26,7 @@ from musediff.pipeline import MusePipeline
 from musediff.ranks import Ranks, from_environment
 
 STRENGTH, SENSITIVITY = 0.4, 0.5
-SAMPLING_FIELDS = ("steps", "guidance", "temperature", "density", "seed", "sampler", "strict")
+SAMPLING_FIELDS = ("steps", "guidance", "temperature", "density", "seed", "sampler", "strict", "drafts")
 SPLIT_OPTIONS = ("data", "repair", "sensitivity", "use_corruption", "corr_available", "corr_max", "corr_p", "corr_kwargs")
 
 

@@ -14,12 +14,13 @@ from musediff.errors import BadRequest
 from musediff.midi.score import Score
 from musediff.midi.write import write
 
-MAX_VARIANTS, MAX_STEPS, MAX_GUIDANCE, MAX_TEMPERATURE = 8, 500, 5.0, 2.0
+MAX_VARIANTS, MAX_STEPS, MAX_GUIDANCE, MAX_TEMPERATURE, MAX_DRAFTS = 8, 500, 5.0, 2.0, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How the engine works. ``seed`` None: a new one, told in the result. ``steps``, ``sampler`` None: as the engine usually does.
+    """How the engine works. ``seed`` None: a new one, told in the result. ``steps``, ``sampler``, ``drafts`` None: as the engine usually
+    does.
 
     ``sampler``: see ``SAMPLERS`` in ``engines.slots.engine`` and ``engines.muse.samplers``. ``strict`` False: the muse engine's grammar
     stays out of the steps and only mends the end, so that ``Result.raw_legal`` shows what the network does alone.
@@ -36,17 +37,18 @@ class Sampling:
     density: float = 0.0
     sampler: str | None = None
     strict: bool = True
+    drafts: int | None = None
 
     def __post_init__(self) -> None:
         limits = (
             ("variants", 1, MAX_VARIANTS), ("steps", 1, MAX_STEPS), ("guidance", 1.0, MAX_GUIDANCE),
-            ("temperature", 0.05, MAX_TEMPERATURE), ("density", -1.0, 1.0), ("seed", 0, 2**53),
+            ("temperature", 0.05, MAX_TEMPERATURE), ("density", -1.0, 1.0), ("seed", 0, 2**53), ("drafts", 1, MAX_DRAFTS),
         )  # fmt: skip
         for name, low, high in limits:
             value = getattr(self, name)
-            if name in ("seed", "steps") and value is None:
+            if name in ("seed", "steps", "drafts") and value is None:
                 continue
-            whole = name in ("variants", "steps", "seed")
+            whole = name in ("variants", "steps", "seed", "drafts")
             if not isinstance(value, int if whole else int | float) or not low <= value <= high:
                 raise BadRequest(f"{name}: {value!r} is not a {'whole ' if whole else ''}number between {low} and {high}.")
 

@@ -37,6 +37,8 @@ from train.samples import Samples
 from train.settings import FIXED, SETTINGS, WORD_KINDS, WORDS, Setting, kinds
 from train.tasks import Found, Task
 
+MAY_DIFFER = ("dropout", "layer_dropout", "critic")  # of the network whose weights a run begins with
+
 
 def train(
     recipe: Recipe, data: Path, out: Path, device: str, ranks: Ranks = ALONE, resume: str = "auto", init: Path | None = None
@@ -130,7 +132,7 @@ def weights_for(recipe: Recipe, task: Task, folder: Path) -> dict[str, torch.Ten
     """
     config = checkpoint.read_config_of(folder, task.engine)
     for name, value in asdict(recipe)["network"].items():  # the number of heads is in no shape
-        if "dropout" not in name and config["network"].get(name, value) != value:
+        if name not in MAY_DIFFER and config["network"].get(name, value) != value:
             raise BadCheckpoint(f"--init {folder}: weights of a network with {name} {config['network'][name]}, this one has {value}.")
     return checkpoint.load_weights(folder, config, task.fingerprint, task.network().state_dict())
 

@@ -182,10 +182,9 @@ class Composer:
         )
 
     def _with(self, pen: Pen, values_BF: Tensor, index_B: Tensor, ordinal_B: Tensor) -> Slots:
-        """The line with one token more in every row; of variants that are done anything, for nobody looks at it."""
+        """The line with one token more in every row; padding in variants that are done."""
         line, rows = self.line, len(self.line.bar_BN) // len(index_B)
         more = lambda so_far, new: torch.cat((so_far, new.repeat(rows, *[1] * (new.ndim - 1))[:, None]), 1)  # noqa: E731
-        no_B = torch.zeros_like(pen.done_B)
         return replace(
             line,
             values_BNF=more(line.values_BNF, values_BF),
@@ -193,6 +192,6 @@ class Composer:
             track_BN=more(line.track_BN, pen.track_B),
             index_BN=more(line.index_BN, index_B),
             ordinal_BN=more(line.ordinal_BN, ordinal_B),
-            given_BN=more(line.given_BN, no_B),
-            pad_BN=more(line.pad_BN, no_B),
+            given_BN=more(line.given_BN, torch.zeros_like(pen.done_B)),
+            pad_BN=more(line.pad_BN, pen.done_B),
         )

@@ -14,24 +14,30 @@ from musediff.engines.slots.batch import OF_NOTES, Slots
 from musediff.engines.slots.codec import decode_note
 from musediff.engines.slots.composer import Composer, Limits, Taste
 from musediff.engines.slots.constraints import allowed
+from musediff.engines.slots.critic import Critic, best
 from musediff.engines.slots.line import in_line
 from musediff.engines.slots.reading import InLine
 
 
 @dataclass(slots=True)
 class Composing:
-    """A job under way. ``order``: tracks of the clip as the network reads them, given ones first. ``total``: bars of all new tracks."""
+    """A job under way. ``order``: tracks of the clip as the network reads them, given ones first. ``total``: bars of all new tracks.
+
+    ``line`` has a row for each draft, those of a variant one after another; ``chosen``: the row of each variant, the first draft until
+    they can be compared.
+    """
 
     request: Request
     generator: torch.Generator
     order: tuple[int, ...]
     line: Slots
+    chosen: list[int]
     total: int
     step: int = 0
     composer: Composer | None = None
 
 
-def begin(request: Request, generator: torch.Generator) -> Composing:
+def begin(request: Request, generator: torch.Generator, drafts: int = 1) -> Composing:
     """Lay out the given tracks, and the start of the first one to compose behind them."""
     clip = request.clip
     given = tuple(k for k in range(len(clip.tracks)) if k not in request.tracks)
@@ -39,38 +45,43 @@ def begin(request: Request, generator: torch.Generator) -> Composing:
     read_as = replace(clip, tracks=tuple(clip.tracks[k] for k in given) + tuple(_empty(clip.tracks[k]) for k in request.tracks))
     closed = np.zeros((clip.num_measures, len(order)), bool)
     row = layout.start_row(layout.encode_clip(read_as), closed, np.zeros(len(vocab.FIELDS), bool))
-    slots, _ = layout.batch([row] * request.variants, read_as)
+    slots, _ = layout.batch([row] * (request.variants * drafts), read_as)
     line, tokens = in_line(slots), len(row.bar) + len(given) + 1
     line = replace(line, **{name: getattr(line, name)[:, :tokens] for name in OF_NOTES})
-    return Composing(request, generator, order, line, clip.num_measures * len(request.tracks))
+    chosen = list(range(0, request.variants * drafts, drafts))
+    return Composing(request, generator, order, line, chosen, clip.num_measures * len(request.tracks))
 
 
-def write(network: InLine, state: Composing) -> Iterator[Composing]:
-    """Note by note in all variants at once; a turn for every bar that is done in all of them."""
+def write(network: InLine, state: Composing, critic: Critic | None = None) -> Iterator[Composing]:
+    """Note by note in all drafts at once; a turn for every bar that is done in all of them. The ``critic`` chooses, behind the last."""
     request = state.request
     tracks = tuple(request.clip.tracks[k] for k in state.order)
     positions = request.clip.bar_ticks // vocab.POSITION_TICKS
     limits = Limits(allowed(tracks, request.clip.bar_ticks), positions, request.clip.num_measures, len(tracks))
     taste = Taste(request.temperature, request.guidance, request.density, state.generator)
-    state.composer = Composer(network, state.line, len(tracks) - len(request.tracks), limits, taste)
-    while not state.composer.finished:
-        state.composer.write()
-        while state.step < state.composer.progress:
+    first, rows = len(tracks) - len(request.tracks), len(state.line.bar_BN)
+    composer = state.composer = Composer(network, state.line, first, limits, taste)
+    while not composer.finished:
+        composer.write()
+        if composer.finished and rows > request.variants:
+            assert critic is not None
+            state.chosen = best(network, critic, composer.line.first(rows), first, rows // request.variants)
+        while state.step < composer.progress:
             state.step += 1
             yield state
 
 
 def clips(state: Composing) -> list[Clip]:
     """As far as they are written."""
-    return [_clip(state, variant) for variant in range(state.request.variants)]
+    return [_clip(state, row) for row in state.chosen]
 
 
-def _clip(state: Composing, variant: int) -> Clip:
+def _clip(state: Composing, draft: int) -> Clip:
     clip = state.request.clip
     tracks = [_empty(track) if k in state.request.tracks else track for k, track in enumerate(clip.tracks)]
-    written = [] if state.composer is None else [row for row in state.composer.written if row.new_B[variant]]
+    written = [] if state.composer is None else [row for row in state.composer.written if row.new_B[draft]]
     for place, k in enumerate(state.order):
-        mine = [(int(row.bar_B[variant]), row.values_BF[variant].numpy()) for row in written if int(row.track_B[variant]) == place]
+        mine = [(int(row.bar_B[draft]), row.values_BF[draft].numpy()) for row in written if int(row.track_B[draft]) == place]
         limits = velocity_limits(tracks[k])
         notes = [decode_note(bar, values, clip.bar_ticks, clip.end_ticks, limits) for bar, values in mine]
         if notes:

@@ -22,6 +22,7 @@ from musediff.engines.slots.sampler import DENSITY_LOGIT, FieldSampler, Noise, d
 from musediff.errors import BadRequest
 
 IN_ORDER, ANY_ORDER = SAMPLERS = ("in-order", "any-order")  # how notes of new tracks are revealed
+DRAFTS = 4  # of each new clip
 REPAIR_TEMPERATURE = 0.63  # engines.md 7: refilling found mistakes; closer to the likeliest note than composing
 
 
@@ -86,6 +87,11 @@ class SlotsEngine:
         if request.sampler == IN_ORDER and not self._composes(request):
             why = "these weights do not read in order" if self._new_tracks(request) else "it writes whole new tracks and changes none"
             raise BadRequest(f"sampler {IN_ORDER!r}: {why}. Leave it out or choose {ANY_ORDER!r}.")
+        if request.drafts not in (None, 1) and not (self.network.critic and self._composes(request)):
+            why = (
+                "these weights cannot choose between drafts" if self._composes(request) else "only whole new tracks, in order, have drafts"
+            )
+            raise BadRequest(f"drafts: {why}. Leave it out.")
         assert len(request.clip.tracks) <= vocab.MAX_TRACKS
 
     def _composes(self, request: Request) -> bool:
@@ -99,7 +105,7 @@ class SlotsEngine:
     def prepare(self, request: Request, generator: torch.Generator) -> SlotsState | Composing:
         """Hide what the mode and the strength ask for. Which bars get a new number of notes is decided here, the number in ``steps``."""
         if self._composes(request):
-            return composing.begin(request, generator)
+            return composing.begin(request, generator, request.drafts or (DRAFTS if self.network.critic else 1))
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         tracks = layout.encode_clip(request.clip)
         inside, fields = layout.region(request), layout.open_fields(request)
@@ -127,7 +133,7 @@ class SlotsEngine:
 
     def steps(self, state: SlotsState | Composing) -> Iterator[SlotsState | Composing]:
         """Bar by bar in order; or else counts, then one denoising step a turn."""
-        yield from composing.write(self.network, state) if isinstance(state, Composing) else self._denoised(state)
+        yield from composing.write(self.network, state, self.network.critic) if isinstance(state, Composing) else self._denoised(state)
 
     def _denoised(self, state: SlotsState) -> Iterator[SlotsState]:
         request = state.request

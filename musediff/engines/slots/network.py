@@ -15,6 +15,7 @@ from musediff.engines.slots.batch import Slots, place_at
 from musediff.engines.slots.blocks import Block
 from musediff.engines.slots.causal import RelativeBlock
 from musediff.engines.slots.conditions import head
+from musediff.engines.slots.critic import Critic
 from musediff.engines.slots.neighbours import Neighbours
 from musediff.engines.slots.reading import InLine
 from musediff.engines.slots.rotary import Rotary
@@ -31,6 +32,7 @@ class NetworkConfig:
     in_note: bool = True  # False: four parallel heads, for the ablation
     neighbours: bool = False  # each note is told the notes around it; weights made before there was this know nothing of it
     distances: int = 0  # that are told apart in line; 0: lines are not read, and clips are composed in random order
+    critic: int = 0  # hidden numbers of the classifier that chooses between drafts; 0: there is none
 
     @staticmethod
     def tiny() -> "NetworkConfig":
@@ -68,6 +70,7 @@ class SlotsNetwork(InLine):
         self.heads = nn.ModuleList(head(width, size) for size in vocab.SIZES)
         if config.distances:
             self.make_in_line(width)
+        self.critic = Critic(width, config.critic) if config.critic else None
         self.apply(self._initialise)
 
     @staticmethod

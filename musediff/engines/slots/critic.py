@@ -1,0 +1,65 @@
+"""Of several drafts of a track the one that looks most like music: a small classifier over what the network knows of each.
+
+A network that writes note after note cannot mend what it only sees at the end: that a clip hardly repeats its figures, that it wanders.
+Reading its own draft as a whole, it does know. The classifier is trained to tell drafts from real clips of the same metadata
+(``train/critic.py``); its logit estimates the logarithm of how much likelier real music is than the network has it, and so
+choosing by it corrects the network (discriminator rejection sampling, Azadi et al. 2019, https://arxiv.org/abs/1810.06758).
+
+Suffixes as in ``network``; T traits of a clip, C = 1 + F parts of a note, X notes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.line import following
+from musediff.engines.slots.line_losses import PARTS, surprise
+from musediff.engines.slots.reading import InLine
+
+FARTHEST = 5.0  # deviations from the mean that are told apart
+
+
+class Critic(nn.Module):
+    """Traits (B, T) of clips -> logits (B,) that they are real."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        traits = 2 * width + 3 * len(PARTS)
+        self.mean_T: Tensor
+        self.deviation_T: Tensor
+        self.register_buffer("mean_T", torch.zeros(traits))
+        self.register_buffer("deviation_T", torch.ones(traits))
+        self.layers = nn.Sequential(nn.Dropout(0.2), nn.Linear(traits, hidden), nn.GELU(), nn.Dropout(0.5), nn.Linear(hidden, 1))
+
+    def forward(self, traits_BT: Tensor) -> Tensor:
+        scaled_BT = ((traits_BT.to(self.mean_T.dtype) - self.mean_T) / self.deviation_T).clamp(-FARTHEST, FARTHEST)
+        return self.layers(scaled_BT)[:, 0]
+
+
+def traits(network: InLine, line: Slots, first: int) -> Tensor:
+    """(B, T) of the notes in the tracks from ``first`` on: mean and deviation of what is known after each note; mean, deviation and
+    largest of the nats of each of its parts. Zeros where there is no note."""
+    read, follows = network.read_line(line), following(line)
+    of = surprise(network, line, read)
+    chosen_X = line.track_BN[follows.note_BM] >= first
+    clip_X = follows.note_BM.nonzero()[:, 0][chosen_X]
+    known_XD = read.line_BMD[follows.note_BM][chosen_X].float()
+    advance_X = of.advance_Y[follows.before_BM[follows.real_BM]]
+    nats_XC = torch.cat((advance_X[:, None], of.fields_XF), 1)[chosen_X]
+    most_BC = nats_XC.new_zeros(len(line.bar_BN), len(PARTS)).scatter_reduce_(0, clip_X[:, None].expand_as(nats_XC), nats_XC, "amax")
+    return torch.cat((*_moments(known_XD, clip_X, len(most_BC)), *_moments(nats_XC, clip_X, len(most_BC)), most_BC), 1)
+
+
+def _moments(values_XT: Tensor, clip_X: Tensor, clips: int) -> tuple[Tensor, Tensor]:
+    """(B, T) mean and standard deviation in each clip."""
+    number_B1 = torch.bincount(clip_X, minlength=clips).clamp(min=1)[:, None]
+    mean_BT = values_XT.new_zeros(clips, values_XT.shape[1]).index_add_(0, clip_X, values_XT) / number_B1
+    square_BT = torch.zeros_like(mean_BT).index_add_(0, clip_X, (values_XT - mean_BT[clip_X]).square()) / number_B1
+    return mean_BT, square_BT.sqrt()
+
+
+@torch.no_grad()
+def best(network: InLine, critic: Critic, line: Slots, first: int, drafts: int) -> list[int]:
+    """Rows of a line, the best of each ``drafts`` that follow each other."""
+    scores = critic(traits(network, line, first)).view(-1, drafts)
+    return (scores.argmax(1) + drafts * torch.arange(len(scores))).tolist()

@@ -1,0 +1,220 @@
+"""Several drafts of a new track are written, and the one that the critic likes best is taken."""
+
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from musediff import checkpoint
+from musediff.clip import Clip, Meta
+from musediff.data import store as packed
+from musediff.engines.slots import composing, layout, vocab
+from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.critic import Critic, best, traits
+from musediff.engines.slots.engine import DRAFTS, SlotsEngine
+from musediff.engines.slots.line import in_line
+from musediff.engines.slots.line_losses import PARTS, line_losses
+from musediff.engines.slots.network import NetworkConfig, SlotsNetwork
+from musediff.errors import BadRequest
+from musediff.pipeline import MusePipeline, Sampling
+from musediff.priors import Priors
+from tests.ar.conftest import cut
+from tests.command import run
+from tests.slots.conftest import make_clip
+from tests.test_engines import assert_legal
+from train import critic as training
+from train.recipes import slots_tiny
+from train.slots_task import SlotsTask
+from train.train import weights_for
+
+META = Meta(num_measures=4, chord_progression=None)
+
+
+def network(seed: int = 0, **more: int) -> SlotsNetwork:
+    """With a critic unless it is said otherwise."""
+    torch.manual_seed(seed)
+    return SlotsNetwork(replace(NetworkConfig.tiny(), **{"critic": 8, **more})).eval().requires_grad_(False)
+
+
+def pipeline(of: SlotsNetwork) -> MusePipeline:
+    return MusePipeline(SlotsEngine(of), "slots", Priors())
+
+
+def line_of(clips: list[Clip]) -> Slots:
+    """One row each; all are as long as the longest."""
+    closed = np.zeros((clips[0].num_measures, len(clips[0].tracks)), bool)
+    rows = [layout.start_row(layout.encode_clip(clip), closed, np.zeros(len(vocab.FIELDS), bool)) for clip in clips]
+    return in_line(layout.batch(rows, clips[0])[0])
+
+
+def alone(line: Slots, row: int) -> Slots:
+    """One row without its padding."""
+    one = Slots(**{name: getattr(line, name)[row : row + 1] for name in Slots.__dataclass_fields__})
+    return cut(one, 0, int((~one.pad_BN).sum()))
+
+
+def plain(clip: Clip) -> Clip:
+    """Labels as those of all clips of a batch."""
+    return replace(clip, key=None, chords=None)
+
+
+# --- traits
+
+
+def test_traits_are_of_each_clip_alone_whatever_its_length() -> None:
+    net, clips = network(), [plain(make_clip(seed, bars=3, per_bar=notes)) for seed, notes in ((1, 3), (2, 8), (3, 1))]
+    together = traits(net, line_of(clips), 0)
+    for row, clip in zip(together, clips, strict=True):
+        torch.testing.assert_close(row, traits(net, line_of([clip]), 0)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_traits_are_moments_of_what_is_known_and_of_the_nats() -> None:
+    net, clip = network(), plain(make_clip(4, bars=2, per_bar=6))
+    line = line_of([clip])
+    read, told, width, notes = net.read_line(line), traits(net, line, 0)[0], net.config.width, len(clip.tracks[0].notes)
+    known = read.line_BMD[0, 1 : notes + 1]
+    torch.testing.assert_close(told[:width], known.mean(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(told[width : 2 * width], known.std(0, unbiased=False), rtol=1e-4, atol=1e-5)
+    mean, deviation, most = told[2 * width :].view(3, len(PARTS))
+    whole = line_losses(net, line) / notes
+    torch.testing.assert_close(mean[1:], whole[1:], rtol=1e-4, atol=1e-5)
+    assert (most >= mean).all() and (deviation > 0).all() and mean[0] < whole[0], "that the track is over is no part of a note"
+
+
+def test_given_tracks_are_no_part_of_it() -> None:
+    net, both = network(), plain(make_clip(5, bars=2, tracks=2))
+    line = line_of([both])
+    everything, second = traits(net, line, 0), traits(net, line, 1)
+    one = line.track_BN[0] == 1
+    known = net.read_line(line).line_BMD[0][one][1:]  # without the start
+    torch.testing.assert_close(second[0, : net.config.width], known.mean(0), rtol=1e-4, atol=1e-5)
+    assert not torch.equal(everything, second)
+
+
+# --- drafts
+
+
+def test_the_best_of_the_drafts_is_taken_each_judged_as_if_it_were_alone() -> None:
+    net = network()
+    assert net.critic is not None
+    net.critic.deviation_T.fill_(0.1)
+    for guidance in (1.0, 1.7):
+        sampling = Sampling(seed=3, variants=2, drafts=3, guidance=guidance)
+        job = pipeline(net).start_generate(META, sampling)
+        state = composing.begin(job._request, torch.Generator().manual_seed(3), 3)
+        for _ in composing.write(net, state, net.critic):
+            pass
+        assert state.composer is not None
+        line = state.composer.line
+        scores = [float(net.critic(traits(net, alone(line, row), 0))) for row in range(6)]
+        assert len(set(scores)) == 6
+        assert state.chosen == [max(rows, key=scores.__getitem__) for rows in ((0, 1, 2), (3, 4, 5))]
+        made = pipeline(net).generate(META, sampling)
+        assert made.clips == tuple(composing.clips(state)) and '"drafts": 3' in made.settings
+
+
+def test_four_drafts_are_usual_and_one_is_what_a_network_without_a_critic_writes() -> None:
+    net, without = network(1), network(1, critic=0)
+    without.load_state_dict({name: tensor for name, tensor in net.state_dict().items() if name in without.state_dict()})
+    made, other = pipeline(net), pipeline(without)
+    sampling = Sampling(seed=5, variants=2)
+    assert made.generate(META, replace(sampling, drafts=1)).clips == other.generate(META, sampling).clips
+    assert made.generate(META, sampling).clips == made.generate(META, replace(sampling, drafts=DRAFTS)).clips
+    assert made.generate(META, sampling).clips != other.generate(META, sampling).clips
+    for clip in made.generate(META, sampling).clips:
+        assert_legal(clip)
+
+
+def test_a_job_that_is_stopped_shows_the_first_draft() -> None:
+    job = pipeline(network()).start_generate(META, Sampling(seed=2))
+    progress = next(iter(job))
+    (clip,) = progress.clips
+    assert_legal(clip)
+    assert len(job.result().clips) == 1 and not job.result().complete
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (lambda s: pipeline(network(critic=0)).start_generate(META, s), "cannot choose between drafts"),
+        (lambda s: pipeline(network()).start_generate(META, replace(s, sampler="any-order")), "only whole new tracks"),
+        (lambda s: pipeline(network()).start_modify(make_clip(), 0.5, sampling=s), "only whole new tracks"),
+        (lambda s: MusePipeline.tiny("muse").start_generate(META, s), "muse engine cannot"),
+        (lambda s: MusePipeline.tiny("ar").start_generate(META, s), "ar engine cannot"),
+    ],
+)
+def test_drafts_that_cannot_be_chosen_from_are_refused_in_words(start, words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        start(Sampling(seed=1, drafts=2))
+    start(Sampling(seed=1, drafts=1))
+
+
+def test_the_best_of_each_group() -> None:
+    class Likes(Critic):
+        def forward(self, traits_BT: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([1.0, 3.0, 2.0, 0.0, -1.0, 5.0])
+
+    clips = [plain(make_clip(seed)) for seed in range(6)]
+    net = network()
+    assert best(net, Likes(net.config.width, 1), line_of(clips), 0, 3) == [1, 5]
+    assert best(net, Likes(net.config.width, 1), line_of(clips), 0, 2) == [1, 2, 5]
+
+
+# --- training
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, net = tmp_path_factory.mktemp("weights"), network(critic=0)
+    checkpoint.save(folder, "slots", asdict(net.config), vocab.fingerprint(), net.state_dict(), {})
+    return folder
+
+
+def test_a_critic_learns_to_tell_drafts_from_music_and_the_network_stays(data, weights, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(training, "STEPS", 300)
+    words = [str(weights), "--data", str(data), "--out", str(tmp_path / "w"), "--clips", "60"]
+    monkeypatch.setattr("sys.argv", ["train.critic", *words])
+    training.main()
+    said = re.search(r"'auc': ([\d.]+), 'auc_held_out': ([\d.]+)", capsys.readouterr().out)
+    assert said is not None and float(said[1]) > 0.95 and float(said[2]) > 0.9, "random notes are no music"
+    before, after = (SlotsEngine.load(folder).network for folder in (weights, tmp_path / "w"))
+    assert after.critic is not None
+    assert all(torch.equal(tensor, after.state_dict()[name]) for name, tensor in before.state_dict().items())
+    assert checkpoint.read_config(tmp_path / "w")["about"]["critic"]["clips"] == 60
+    task = SlotsTask(slots_tiny(), packed.load(data), "cpu")
+    assert set(weights_for(slots_tiny(), task, tmp_path / "w")) == set(before.state_dict()), "training goes on from it"
+    made = MusePipeline.load(tmp_path / "w")
+    assert made.generate(META, Sampling(seed=1)).clips != made.generate(META, Sampling(seed=1, drafts=1)).clips
+
+
+def test_weights_that_do_not_read_in_order_have_no_drafts_to_choose_from(data, tmp_path, monkeypatch) -> None:
+    net = network(critic=0, distances=0)
+    checkpoint.save(tmp_path / "b", "slots", asdict(net.config), vocab.fingerprint(), net.state_dict(), {})
+    monkeypatch.setattr("sys.argv", ["train.critic", str(tmp_path / "b"), "--data", str(data), "--out", str(tmp_path / "w")])
+    with pytest.raises(BadRequest, match="does not read in order"):
+        training.main()
+    assert not (tmp_path / "w").exists()
+
+
+def test_what_is_written_for_the_critic_has_the_metadata_of_real_clips(data) -> None:
+    store, net = packed.load(data), network()
+    rng = np.random.default_rng(0)
+    source = training.ClipSource(store, packed.TRAIN, {}, tracks_share=0)
+    groups = list(training.alike(source.draw(rng, 40)))
+    assert sum(map(len, groups)) == 40 and all(len({(int(c.shared[2]), len(c.chords)) for c in group}) == 1 for group in groups)
+    line = in_line(training.collate(groups[0], rng, augment=True))
+    made, ended = training.written(net, line, torch.Generator().manual_seed(0))
+    assert ended.shape == (len(groups[0]),) and made.pad_BN.shape[1] <= 2 * line.pad_BN.shape[1] + 1
+    assert torch.equal(made.shared_BF, line.shared_BF) and torch.equal(made.chords_BRC, line.chords_BRC)
+    notes = ~made.pad_BN & (made.values_BNF[..., 0] < vocab.SIZES[0])
+    assert (notes.sum(1) > 0).all() and (made.bar_BN[notes] < line.pad_BR.shape[1]).all()
+
+
+def test_the_command_line_knows_drafts(tmp_path, capsys) -> None:
+    code, _, err = run(["generate", "--model", "tiny", "--drafts", "2", "--out", str(tmp_path / "a.mid")], capsys)
+    assert code == 2 and "cannot choose between drafts" in err
+    code, _, err = run(["generate", "--model", "tiny", "--drafts", "9", "--out", str(tmp_path / "a.mid")], capsys)
+    assert code == 2 and "drafts" in err and "between 1 and 8" in err

@@ -1,0 +1,143 @@
+"""Teach slots weights to choose between drafts: python -m train.critic RUN/weights --data clips.npz --out runs/x/with-critic
+
+Writes clips from the metadata of training clips and learns to tell them from these, by what the network itself knows of both. The
+other tensors stay as they are.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from musediff import checkpoint
+from musediff.cli import guarded
+from musediff.cli_options import count
+from musediff.clip import BAR_TICKS, TIME_SIGNATURES, Track
+from musediff.data import store as packed
+from musediff.engines.slots import vocab
+from musediff.engines.slots.batch import OF_NOTES, Slots
+from musediff.engines.slots.composer import Composer, Limits, Taste
+from musediff.engines.slots.constraints import allowed
+from musediff.engines.slots.critic import Critic, traits
+from musediff.engines.slots.dataset import ClipSource, Raw, collate
+from musediff.engines.slots.engine import SlotsEngine
+from musediff.engines.slots.line import in_line
+from musediff.engines.slots.network import SlotsNetwork
+from musediff.engines.slots.process import drop_conditions
+from musediff.errors import BadRequest
+from musediff.metrics.ranking import auc
+from train.recipes import slots_small
+
+TOGETHER = 48  # clips written at once
+HIDDEN, STEPS, RATE, DECAY, BATCH = 64, 3000, 1e-3, 0.05, 256
+
+
+def pairs(network: SlotsNetwork, store: packed.Store, split: int, clips: int, seed: int) -> tuple[Tensor, Tensor]:
+    """(N, T) traits of real clips and of what the network writes from their metadata, of which half of the clips forget some."""
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    source = ClipSource(store, split, slots_small().corpus_weight, tracks_share=0)
+    real, made = [], []
+    for batch in tqdm(list(alike(source.draw(rng, clips)))):
+        slots = collate(batch, rng, augment=split == packed.TRAIN)
+        if rng.random() < 0.5:
+            drop_conditions(slots, generator)
+        line = in_line(slots)
+        drafts, ended_B = written(network, line, generator)
+        real.append(traits(network, line, 0)[ended_B])
+        made.append(traits(network, drafts, 0)[ended_B])
+    return torch.cat(real), torch.cat(made)
+
+
+def alike(clips: list[Raw]) -> Iterator[list[Raw]]:
+    """Of one metre and number of bars, about equally long ones together."""
+    key = lambda clip: (int(clip.shared[2]), len(clip.chords), len(clip.notes))  # noqa: E731
+    clips = sorted(clips, key=key)
+    while clips:
+        size = next((i for i, clip in enumerate(clips[:TOGETHER]) if key(clip)[:2] != key(clips[0])[:2]), TOGETHER)
+        yield clips[:size]
+        clips = clips[size:]
+
+
+def written(network: SlotsNetwork, line: Slots, generator: torch.Generator) -> tuple[Slots, Tensor]:
+    """Tracks of the same metadata, all rows of one metre and number of bars; and which of them (B,) ended before they had twice the notes
+    of the longest real one. The others, about one in a hundred, would keep all waiting."""
+    start = replace(line, **{name: getattr(line, name)[:, :1] for name in OF_NOTES})
+    metre = TIME_SIGNATURES[int(line.shared_BF[0, vocab.SHARED.index("time_signature")]) - 1]
+    bar_ticks, bars = BAR_TICKS[metre], line.pad_BR.shape[1]
+    limits = Limits(allowed((Track(()),), bar_ticks), bar_ticks // vocab.POSITION_TICKS, bars, 1)
+    composer = Composer(network, start, 0, limits, Taste(1.0, 1.0, 0.0, generator))
+    for _ in range(2 * line.pad_BN.shape[1]):
+        if not composer.finished:
+            composer.write()
+    return composer.line, composer.pen.done_B
+
+
+def fit(critic: Critic, real: Tensor, made: Tensor, seed: int) -> None:
+    """Logistic regression with one hidden layer."""
+    generator = torch.Generator().manual_seed(seed)
+    known, truth = torch.cat((real, made)), torch.cat((torch.ones(len(real)), torch.zeros(len(made))))
+    critic.mean_T.copy_(known.mean(0))
+    critic.deviation_T.copy_(known.std(0).clamp(min=1e-4))
+    optimiser = torch.optim.AdamW(critic.parameters(), RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
+    critic.train()
+    for _ in range(STEPS):
+        rows = torch.randint(len(known), (BATCH,), generator=generator)
+        loss = F.binary_cross_entropy_with_logits(critic(known[rows]), truth[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    critic.eval()
+
+
+def told(critic: Critic, real: Tensor, made: Tensor) -> float:
+    """AUC: how often a real clip scores above a written one."""
+    with torch.no_grad():
+        scores = critic(torch.cat((real, made))).numpy()
+    return auc(scores, np.arange(len(scores)) < len(real))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.critic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--clips", type=count, default=6000, metavar="N", help="training clips to learn from (default 6000)")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    network, store = SlotsEngine.load(args.weights).network, packed.load(args.data)
+    if not network.config.distances:
+        raise BadRequest(f"{args.weights}: this network does not read in order, so it writes no drafts.")
+    real, made = pairs(network, store, packed.TRAIN, args.clips, args.seed)
+    critic = Critic(network.config.width, HIDDEN)
+    fit(critic, real, made, args.seed)
+    held_out = pairs(network, store, packed.VALID, max(1, args.clips // 10), args.seed)
+    figures = {
+        "clips": args.clips,
+        "seed": args.seed,
+        "auc": round(told(critic, real, made), 4),
+        "auc_held_out": round(told(critic, *held_out), 4),
+    }
+    config = checkpoint.read_config(args.weights)
+    weights = network.state_dict() | {f"critic.{name}": tensor for name, tensor in critic.state_dict().items()}
+    settings = asdict(replace(network.config, critic=HIDDEN))
+    checkpoint.save(args.out, "slots", settings, vocab.fingerprint(), weights, config["about"] | {"critic": figures})
+    print(figures)
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
