@@ -39,7 +39,7 @@ from musediff.metrics.ranking import auc
 from train.recipes import slots_small
 
 TOGETHER = 48  # clips written at once
-HIDDEN, STEPS, RATE, DECAY, BATCH = 64, 3000, 1e-3, 0.05, 256
+HIDDEN, STEPS, RATE, DECAY, BATCH = 64, 1500, 1e-3, 0.05, 256
 
 
 def pairs(network: SlotsNetwork, store: packed.Store, split: int, clips: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Of several drafts of a track the one that looks most like music: a small classifier over what the network knows of each.
 
 A network that writes note after note cannot mend what it only sees at the end: that a clip hardly repeats its figures, that it wanders.
-Reading its own draft as a whole, it does know. The classifier is trained to tell drafts from real clips of the same metadata
+A draft as a whole shows it. The classifier is trained to tell drafts from real clips of the same metadata
 (``train/critic.py``); its logit estimates the logarithm of how much likelier real music is than the network has it, and so
 choosing by it corrects the network (discriminator rejection sampling, Azadi et al. 2019, https://arxiv.org/abs/1810.06758).
 
@@ -15,6 +15,7 @@ from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.line import following
 from musediff.engines.slots.line_losses import PARTS, surprise
 from musediff.engines.slots.reading import InLine
+from musediff.engines.slots.recall import REPETITION, repetition
 
 FARTHEST = 5.0  # deviations from the mean that are told apart
 
@@ -24,21 +25,21 @@ class Critic(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        traits = 2 * width + 3 * len(PARTS)
+        traits = width + 3 * len(PARTS) + REPETITION
         self.mean_T: Tensor
         self.deviation_T: Tensor
         self.register_buffer("mean_T", torch.zeros(traits))
         self.register_buffer("deviation_T", torch.ones(traits))
-        self.layers = nn.Sequential(nn.Dropout(0.2), nn.Linear(traits, hidden), nn.GELU(), nn.Dropout(0.5), nn.Linear(hidden, 1))
+        self.layers = nn.Sequential(nn.Dropout(0.1), nn.Linear(traits, hidden), nn.GELU(), nn.Dropout(0.3), nn.Linear(hidden, 1))
 
     def forward(self, traits_BT: Tensor) -> Tensor:
-        scaled_BT = ((traits_BT.to(self.mean_T.dtype) - self.mean_T) / self.deviation_T).clamp(-FARTHEST, FARTHEST)
-        return self.layers(scaled_BT)[:, 0]
+        scaled_BT = ((traits_BT - self.mean_T.float()) / self.deviation_T.float()).clamp(-FARTHEST, FARTHEST)
+        return self.layers(scaled_BT.to(self.mean_T.dtype))[:, 0]
 
 
 def traits(network: InLine, line: Slots, first: int) -> Tensor:
-    """(B, T) of the notes in the tracks from ``first`` on: mean and deviation of what is known after each note; mean, deviation and
-    largest of the nats of each of its parts. Zeros where there is no note."""
+    """(B, T) of the notes in the tracks from ``first`` on: the mean of what is known after each; mean, deviation and largest of the nats of
+    each of its parts; how it repeats what was before, on average. Zeros where there is no note."""
     read, follows = network.read_line(line), following(line)
     of = surprise(network, line, read)
     chosen_X = line.track_BN[follows.note_BM] >= first
@@ -47,7 +48,9 @@ def traits(network: InLine, line: Slots, first: int) -> Tensor:
     advance_X = of.advance_Y[follows.before_BM[follows.real_BM]]
     nats_XC = torch.cat((advance_X[:, None], of.fields_XF), 1)[chosen_X]
     most_BC = nats_XC.new_zeros(len(line.bar_BN), len(PARTS)).scatter_reduce_(0, clip_X[:, None].expand_as(nats_XC), nats_XC, "amax")
-    return torch.cat((*_moments(known_XD, clip_X, len(most_BC)), *_moments(nats_XC, clip_X, len(most_BC)), most_BC), 1)
+    again_XA = repetition(line, follows.note_BM, follows.before_BM)[chosen_X]
+    (known_BD, _), nats, (again_BA, _) = (_moments(values, clip_X, len(most_BC)) for values in (known_XD, nats_XC, again_XA))
+    return torch.cat((known_BD, *nats, most_BC, again_BA), 1)
 
 
 def _moments(values_XT: Tensor, clip_X: Tensor, clips: int) -> tuple[Tensor, Tensor]:
