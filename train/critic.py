@@ -1,7 +1,7 @@
 """Teach slots weights to choose between drafts: python -m train.critic RUN/weights --data clips.npz --out runs/x/with-critic
 
-Writes clips from the metadata of training clips and learns to tell them from these, by what the network itself knows of both. The
-other tensors stay as they are.
+Writes clips from the metadata of training clips and learns to tell them from these, by what the network itself knows of both and by how
+they repeat themselves. The other tensors stay as they are. Under torchrun the processes write a share of the clips each.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # see app.py
 
 import numpy as np
 import torch
@@ -35,7 +36,9 @@ from musediff.engines.slots.line import in_line
 from musediff.engines.slots.network import SlotsNetwork
 from musediff.engines.slots.process import drop_conditions
 from musediff.errors import BadRequest
+from musediff.gather import joined
 from musediff.metrics.ranking import auc
+from musediff.ranks import from_environment
 from train.recipes import slots_small
 
 TOGETHER = 48  # clips written at once
@@ -47,7 +50,7 @@ def pairs(network: SlotsNetwork, store: packed.Store, split: int, clips: int, se
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     source = ClipSource(store, split, slots_small().corpus_weight, tracks_share=0)
     real, made = [], []
-    for batch in tqdm(list(alike(source.draw(rng, clips)))):
+    for batch in tqdm(list(alike(source.draw(rng, clips))), leave=False):
         slots = collate(batch, rng, augment=split == packed.TRAIN)
         if rng.random() < 0.5:
             drop_conditions(slots, generator)
@@ -118,14 +121,20 @@ def main() -> None:
     parser.add_argument("--clips", type=count, default=6000, metavar="N", help="training clips to learn from (default 6000)")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    torch.manual_seed(args.seed)
-    network, store = SlotsEngine.load(args.weights).network, packed.load(args.data)
+    network, store, ranks = SlotsEngine.load(args.weights).network, packed.load(args.data), from_environment()
     if not network.config.distances:
         raise BadRequest(f"{args.weights}: this network does not read in order, so it writes no drafts.")
-    real, made = pairs(network, store, packed.TRAIN, args.clips, args.seed)
+    with joined(ranks) as gather:
+        seed, share = args.seed * ranks.size + ranks.rank, -(-args.clips // ranks.size)
+        known = gather(
+            [pairs(network, store, split, clips, seed) for split, clips in ((packed.TRAIN, share), (packed.VALID, -(-share // 10)))]
+        )
+    if not ranks.first:
+        return
+    (real, made), held_out = (tuple(map(torch.cat, zip(*of_split, strict=True))) for of_split in zip(*known, strict=True))
+    torch.manual_seed(args.seed)
     critic = Critic(network.config.width, HIDDEN)
     fit(critic, real, made, args.seed)
-    held_out = pairs(network, store, packed.VALID, max(1, args.clips // 10), args.seed)
     figures = {
         "clips": args.clips,
         "seed": args.seed,

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from musediff import checkpoint
-from musediff.clip import Clip, Meta
+from musediff.chords import chord_id
+from musediff.clip import Clip, Meta, Note, Track
 from musediff.data import store as packed
 from musediff.engines.slots import composing, layout, vocab
 from musediff.engines.slots.batch import Slots
-from musediff.engines.slots.critic import Critic, best, traits
+from musediff.engines.slots.critic import HARMONY, Critic, best, traits
 from musediff.engines.slots.engine import DRAFTS, SlotsEngine
 from musediff.engines.slots.line import in_line
 from musediff.engines.slots.line_losses import PARTS, line_losses
@@ -91,6 +92,16 @@ def test_given_tracks_are_no_part_of_it() -> None:
     known = net.read_line(line).line_BMD[0][one][1:]  # without the start
     torch.testing.assert_close(second[0, : net.config.width], known.mean(0), rtol=1e-4, atol=1e-5)
     assert not torch.equal(everything, second)
+
+
+def test_traits_end_with_notes_on_quarters_and_chord_tones() -> None:
+    chords = (chord_id("C"),) * 8 + (chord_id("Am"),) * 8
+    of = [(0, 60), (480, 64), (720, 61), (1920, 57), (2400, 60), (2640, 67)]  # C E C# | A C G: of four on quarters all fit, of two none
+    clip = Clip(2, (Track(tuple(Note(onset, pitch, 240, 82) for onset, pitch in of)),), chords=chords)
+    told = traits(network(), line_of([clip]), 0)[0, -HARMONY:]
+    torch.testing.assert_close(told, torch.tensor([4, 4, 4]) / 6)
+    unknown = traits(network(), line_of([replace(clip, chords=None)]), 0)[0, -HARMONY:]
+    torch.testing.assert_close(unknown, torch.tensor([4, 0, 0]) / 6)
 
 
 # --- drafts

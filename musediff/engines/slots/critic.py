@@ -11,12 +11,15 @@ Suffixes as in ``network``; T traits of a clip, C = 1 + F parts of a note, X not
 import torch
 from torch import Tensor, nn
 
-from musediff.engines.slots.batch import Slots
+from musediff.clip import TICKS_PER_QUARTER
+from musediff.engines.slots import vocab
+from musediff.engines.slots.batch import Slots, chord_at
 from musediff.engines.slots.line import following
 from musediff.engines.slots.line_losses import PARTS, surprise
 from musediff.engines.slots.reading import InLine
 from musediff.engines.slots.recall import REPETITION, repetition
 
+HARMONY = 3  # numbers that tell of a note how it sits in the chords
 FARTHEST = 5.0  # deviations from the mean that are told apart
 
 
@@ -25,7 +28,7 @@ class Critic(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        traits = width + 3 * len(PARTS) + REPETITION
+        traits = width + 3 * len(PARTS) + REPETITION + HARMONY
         self.mean_T: Tensor
         self.deviation_T: Tensor
         self.register_buffer("mean_T", torch.zeros(traits))
@@ -39,7 +42,7 @@ class Critic(nn.Module):
 
 def traits(network: InLine, line: Slots, first: int) -> Tensor:
     """(B, T) of the notes in the tracks from ``first`` on: the mean of what is known after each; mean, deviation and largest of the nats of
-    each of its parts; how it repeats what was before, on average. Zeros where there is no note."""
+    each of its parts; on average how it repeats what was before, and how it sits in the chords. Zeros where there is no note."""
     read, follows = network.read_line(line), following(line)
     of = surprise(network, line, read)
     chosen_X = line.track_BN[follows.note_BM] >= first
@@ -48,9 +51,17 @@ def traits(network: InLine, line: Slots, first: int) -> Tensor:
     advance_X = of.advance_Y[follows.before_BM[follows.real_BM]]
     nats_XC = torch.cat((advance_X[:, None], of.fields_XF), 1)[chosen_X]
     most_BC = nats_XC.new_zeros(len(line.bar_BN), len(PARTS)).scatter_reduce_(0, clip_X[:, None].expand_as(nats_XC), nats_XC, "amax")
-    again_XA = repetition(line, follows.note_BM, follows.before_BM)[chosen_X]
-    (known_BD, _), nats, (again_BA, _) = (_moments(values, clip_X, len(most_BC)) for values in (known_XD, nats_XC, again_XA))
-    return torch.cat((known_BD, *nats, most_BC, again_BA), 1)
+    habits_XA = torch.cat((repetition(line, follows.note_BM, follows.before_BM), _harmony(network, line)[follows.note_BM]), 1)[chosen_X]
+    (known_BD, _), nats, (habits_BA, _) = (_moments(values, clip_X, len(most_BC)) for values in (known_XD, nats_XC, habits_XA))
+    return torch.cat((known_BD, *nats, most_BC, habits_BA), 1)
+
+
+def _harmony(network: InLine, line: Slots) -> Tensor:
+    """(B, M, HARMONY) of notes: on a quarter, in the chord, both. Of what is no note anything."""
+    position_BM, pitch_BM = line.values_BNF[..., vocab.POSITION], line.values_BNF[..., vocab.PITCH]
+    beat_BM = (position_BM % (TICKS_PER_QUARTER // vocab.POSITION_TICKS) == 0).float()
+    chord_BM = network.chord_classes[chord_at(line, position_BM)].float().gather(-1, pitch_BM[..., None] % 12)[..., 0]
+    return torch.stack((beat_BM, chord_BM, beat_BM * chord_BM), -1)
 
 
 def _moments(values_XT: Tensor, clip_X: Tensor, clips: int) -> tuple[Tensor, Tensor]:
