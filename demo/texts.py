@@ -51,7 +51,10 @@ CONTEXT = "Add as a new track to the clip on the roll"
 ADVANCED = "Advanced"
 ENGINE = "Engine"
 ENGINES = {"slots": "slots (quick)", "muse": "muse (original method)", "ar": "ar (note by note, only composes)"}
-STEPS = ("Steps", "More steps, more care, more time; slots writes new tracks note by note instead")
+STEPS = (
+    "Steps",
+    "More steps, more care, more time; slots writes new tracks note by note instead. It keeps the best of four drafts and shows the first",
+)
 GUIDANCE = ("Guidance", "How strictly the metadata is followed; 1 = off")
 TEMPERATURE = ("Temperature", "Lower is plainer, higher is bolder")
 DENSITY = ("Density", "Fewer or more notes")

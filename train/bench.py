@@ -113,7 +113,7 @@ def generating(args: argparse.Namespace) -> None:
     pipeline = MusePipeline.load(args.weights)
     print(f"{pipeline.description}; {torch.get_num_threads()} thread(s), torch {torch.__version__}")
     stepped = pipeline.engine.stepped
-    ways = {"as usual": Sampling(), "guidance 1.5": Sampling(guidance=1.5)}
+    ways = {"as usual": Sampling(), "one draft": Sampling(drafts=1), "guidance 1.5": Sampling(guidance=1.5)}
     ways |= {f"{stepped}, 16 steps": Sampling(steps=16, sampler=stepped)} if stepped else {}
     spent: dict[str, np.ndarray] = {}
     for role in ("main_melody", "accompaniment"):

@@ -73,7 +73,7 @@ def alike(clips: list[Raw]) -> Iterator[list[Raw]]:
 
 def written(network: SlotsNetwork, line: Slots, generator: torch.Generator) -> tuple[Slots, Tensor]:
     """Tracks of the same metadata, all rows of one metre and number of bars; and which of them (B,) ended before they had twice the notes
-    of the longest real one. The others, about one in a hundred, would keep all waiting."""
+    of the longest real one. The others, about three in a hundred, would keep all waiting."""
     start = replace(line, **{name: getattr(line, name)[:, :1] for name in OF_NOTES})
     metre = TIME_SIGNATURES[int(line.shared_BF[0, vocab.SHARED.index("time_signature")]) - 1]
     bar_ticks, bars = BAR_TICKS[metre], line.pad_BR.shape[1]
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--clips", type=count, default=6000, metavar="N", help="training clips to learn from (default 6000)")
+    parser.add_argument("--clips", type=count, default=8000, metavar="N", help="training clips to learn from (default 8000)")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     network, store, ranks = SlotsEngine.load(args.weights).network, packed.load(args.data), from_environment()
