@@ -24,6 +24,7 @@ from musediff.midi.read import read
 
 MAX_TRACKS = 4
 MAX_SLOTS = 10_000  # notes and bars of all variants of one job: 1.1-1.6 s a step on two cores (8 accompaniments of 64 bars)
+DRAFTED = 2_500  # the same of all drafts, where their number is left open: 4 of 16 variants' bars, 2 of one variant of 64
 NOTES_PER_BAR = 16  # expected at most of a track that is still empty
 SETTINGS_PREFIX = "musediff "
 PRIORS = WEIGHTS.parent / "priors.json"
@@ -111,7 +112,12 @@ class MusePipeline:
             full.num_measures, (*given, track), full.time_signature, full.bpm, full.audio_key, full.genre, full.rhythm,
             _checked_chords(full),
         )  # fmt: skip
+        sampling = replace(sampling, drafts=sampling.drafts or self._usual_drafts(clip, sampling))
         return self._job("generate", asked, clip, sampling, context, tracks=(len(given),), notes=_filled_in(asked, full))
+
+    def _usual_drafts(self, clip: Clip, sampling: Sampling) -> int:
+        """As many as the engine usually writes of each variant, fewer of much: they cost memory and time."""
+        return max(1, min(self.engine.usual_drafts(sampling.sampler), DRAFTED // (sampling.variants * _slots(clip))))
 
     def start_modify(
         self, clip: Clip, strength: float, *, meta: Meta | None = None, bars: frozenset[int] | None = None,
@@ -184,7 +190,7 @@ class MusePipeline:
         bars: frozenset[int] | None = None, fields: frozenset[str] = ALL_FIELDS, strength: float = 1.0,
         notes: tuple[str, ...] = (), wrong: Mapping[int, frozenset[str]] | None = None,
     ) -> Job:  # fmt: skip
-        _check_work(clip, sampling.variants)
+        _check_work(clip, sampling.variants * (sampling.drafts or 1))
         assert sampling.seed is not None and sampling.steps is not None
         request = Request(
             mode=mode, clip=clip, tracks=tracks, bars=bars, fields=fields, wrong=wrong, strength=strength, **asdict(sampling)
@@ -279,14 +285,19 @@ def _check_share(name: str, value: float) -> None:
         raise BadRequest(f"{name}: {value} is not between 0 and 1.")
 
 
-def _check_work(clip: Clip, variants: int) -> None:
-    """Attention grows with the square of the notes: what would take minutes a step is refused."""
+def _slots(clip: Clip) -> int:
+    """Notes and bars, about."""
     empty = sum(not track.notes for track in clip.tracks)
-    slots = sum(len(track.notes) for track in clip.tracks) + clip.num_measures * (NOTES_PER_BAR * empty + len(clip.tracks) + 1)
-    if variants * slots > MAX_SLOTS:
+    return sum(len(track.notes) for track in clip.tracks) + clip.num_measures * (NOTES_PER_BAR * empty + len(clip.tracks) + 1)
+
+
+def _check_work(clip: Clip, versions: int) -> None:
+    """Attention grows with the square of the notes: what would take minutes a step is refused. ``versions``: variants, or drafts of all."""
+    slots = _slots(clip)
+    if versions * slots > MAX_SLOTS:
         raise BadRequest(
-            f"{variants} variant(s) of about {slots} notes and bars are more than the {MAX_SLOTS} that can be worked on at once. "
-            "Ask for fewer variants, bars or tracks."
+            f"{versions} variant(s) or drafts of about {slots} notes and bars are more than the {MAX_SLOTS} that can be worked on at once. "
+            "Ask for fewer variants, drafts, bars or tracks."
         )
 
 

@@ -64,6 +64,17 @@ def test_more_clips_and_weights_are_added_to_a_report(data, weights, work, tmp_p
     assert run([*alone, "--force"], capsys)[0] == 0 and len(work) == 4 * 15, "--force makes it anew"
 
 
+def test_other_files_stay_and_other_code_begins_anew(data, weights, work, tmp_path, capsys, monkeypatch):
+    line = [*words(data, tmp_path / "r", "--weights", weights["a"], "--roles", "bass", "--clips", 2), "--resume"]
+    (tmp_path / "mine.json").write_text("mine")
+    code, _, err = run([*line, "--out", str(tmp_path / "mine.json")], capsys)
+    assert code == 2 and "mine.json exists" in err and (tmp_path / "mine.json").read_text() == "mine" and not work
+    assert run(line, capsys)[0] == 0
+    made = len(work)
+    monkeypatch.setattr("train.evaluate_kept._code", lambda: "another version")
+    assert run(line, capsys)[0] == 0 and len(work) == 2 * made
+
+
 @pytest.mark.parametrize("words", [["--resume"], ["--resume", "--out", "x.json"], ["--resume", "--report", "r", "--force"]])
 def test_resume_needs_a_report_and_keeps_it(words, data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -78,16 +89,15 @@ def test_a_report_that_was_stopped_goes_on_with_other_processes(data, weights, w
     processes.ended(processes.torchrun(line))
     figures, made = (out / "figures.json").read_bytes(), sorted(out.glob(f"{FOLDER}/*.jsonl"))
     assert [path.name for path in made] == ["0.jsonl", "1.jsonl"]
-    left = 0
-    for path in made:
-        lines = path.read_text().splitlines()[1:]
-        left += len(lines) - 3
-        path.write_text("\n".join(["", *lines[:3], lines[3][: len(lines[3]) // 2]]))
+    lines = [path.read_text().splitlines()[1:] for path in made]
+    for path, of_one in zip(made, lines, strict=True):
+        path.write_text("\n".join(["", *of_one[:3], of_one[3][: len(of_one[3]) // 2]]))
+    clips, kept = (sum('"num_measures"' in line for of_one in some for line in of_one) for some in (lines, [x[:3] for x in lines]))
     (out / "figures.json").unlink()
     code, _, err = run([*line, "--resume"], capsys)
     assert code == 0, err
     assert (out / "figures.json").read_bytes() == figures
-    assert work.count("generate") <= left < len(work), "only what was lost"
+    assert kept > 3 and work.count("generate") == clips - kept, "only what was lost, of both processes"
     work.clear()
     assert run([*line, "--resume"], capsys)[0] == 0 and work == []
 
@@ -119,5 +129,5 @@ def test_a_disk_that_does_not_take_it_is_told(tmp_path):
     with pytest.raises(BadRequest, match="go on with --resume"):
         kept.row(Row, "x")
     (tmp_path / "file").touch()
-    with pytest.raises(BadRequest, match="cannot be written"):
+    with pytest.raises(BadRequest, match="cannot be read or written"):
         Kept(tmp_path / "file", Ranks(), resume=False)

@@ -153,9 +153,7 @@ def test_what_an_engine_refuses_is_told_and_the_rest_goes_on(store: packed.Store
 
     monkeypatch.setattr(model, "repair", refuse)
     settings = Settings(clips=3, repairs=2, strengths=1, sampling=Sampling(steps=1))
-    report = evaluate_role(
-        {"a": model}, store, "bass", settings, training_runs(store), Ranks(), lambda value: [value], Kept(None, Ranks(), False)
-    )
+    report = evaluate_role({"a": model}, store, "bass", settings, training_runs(store), *ALONE)
     found = report["groups"][ALL]["a"]
     assert report["notes"] == ["a: repair: this engine cannot"] and "found_f1" not in found and len(found["refilled_f1"]) == 1
 
@@ -203,9 +201,7 @@ def weights(folder: Path) -> Path:
 def test_every_model_and_corpus_and_seed_has_its_figures(store: packed.Store) -> None:
     models = {"a": MusePipeline.tiny(), "b": MusePipeline.tiny("muse")}
     settings = Settings(clips=4, repairs=1, strengths=1, step_clips=2, seeds=2, sampling=Sampling(steps=1))
-    report = evaluate_role(
-        models, store, "bass", settings, training_runs(store), Ranks(), lambda value: [value], Kept(None, Ranks(), False)
-    )
+    report = evaluate_role(models, store, "bass", settings, training_runs(store), *ALONE)
     assert report["clips"] == 4 and report["corpora"] == {"others": 1, "pop909": 1} and report["notes"] == []
     assert set(report["groups"]) == {ALL, "others", "pop909"}
     for name in ("a", "b"):

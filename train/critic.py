@@ -26,7 +26,7 @@ from musediff.cli_options import count
 from musediff.clip import BAR_TICKS, TIME_SIGNATURES, Track
 from musediff.data import store as packed
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import OF_NOTES, Slots
+from musediff.engines.slots.batch import METER, OF_NOTES, Slots
 from musediff.engines.slots.composer import Composer, Limits, Taste
 from musediff.engines.slots.constraints import allowed
 from musediff.engines.slots.critic import Critic, traits
@@ -63,7 +63,7 @@ def pairs(network: SlotsNetwork, store: packed.Store, split: int, clips: int, se
 
 def alike(clips: list[Raw]) -> Iterator[list[Raw]]:
     """Of one metre and number of bars, about equally long ones together."""
-    key = lambda clip: (int(clip.shared[2]), len(clip.chords), len(clip.notes))  # noqa: E731
+    key = lambda clip: (int(clip.shared[METER]), len(clip.chords), len(clip.notes))  # noqa: E731
     clips = sorted(clips, key=key)
     while clips:
         size = next((i for i, clip in enumerate(clips[:TOGETHER]) if key(clip)[:2] != key(clips[0])[:2]), TOGETHER)
@@ -75,7 +75,7 @@ def written(network: SlotsNetwork, line: Slots, generator: torch.Generator) -> t
     """Tracks of the same metadata, all rows of one metre and number of bars; and which of them (B,) ended before they had twice the notes
     of the longest real one. The others, about three in a hundred, would keep all waiting."""
     start = replace(line, **{name: getattr(line, name)[:, :1] for name in OF_NOTES})
-    metre = TIME_SIGNATURES[int(line.shared_BF[0, vocab.SHARED.index("time_signature")]) - 1]
+    metre = TIME_SIGNATURES[int(line.shared_BF[0, METER]) - 1]
     bar_ticks, bars = BAR_TICKS[metre], line.pad_BR.shape[1]
     limits = Limits(allowed((Track(()),), bar_ticks), bar_ticks // vocab.POSITION_TICKS, bars, 1)
     composer = Composer(network, start, 0, limits, Taste(1.0, 1.0, 0.0, generator))
@@ -136,8 +136,9 @@ def main() -> None:
     critic = Critic(network.config.width, HIDDEN)
     fit(critic, real, made, args.seed)
     figures = {
-        "clips": args.clips,
+        "pairs": len(real),
         "seed": args.seed,
+        "processes": ranks.size,
         "auc": round(told(critic, real, made), 4),
         "auc_held_out": round(told(critic, *held_out), 4),
     }

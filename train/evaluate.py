@@ -11,7 +11,6 @@ Under torchrun the processes share out the clips of --data; all else is the firs
 import argparse
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from musediff.metrics.table import table as figures_table
 from musediff.pipeline import MusePipeline, Sampling
 from musediff.ranks import Ranks, from_environment
 from train.evaluate_clips import Choice, measure, report_of
-from train.evaluate_kept import FOLDER, Kept
+from train.evaluate_kept import FOLDER, Kept, forget
 from train.evaluate_model import STEPS, Settings, evaluate_role
 from train.evaluate_sets import training_runs
 from train.evaluate_tables import tables
@@ -69,8 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
         print("note: one process does this; the others are not needed.", file=sys.stderr)
     if args.resume and (args.report is None or args.force):
         raise BadRequest("--resume goes on in the folder of --report, and keeps what was made there: --force makes it anew.")
-    written = [*([args.out] if args.out else []), *(args.report / name for name in (*FILES, FOLDER) if args.report)]
-    check_free(written, args.force or args.resume)
+    check_free([args.out] if args.out else [], args.force)
+    check_free([args.report / name for name in (*FILES, FOLDER)] if args.report else [], args.force or args.resume)
     if args.sets:
         of_sets(args)
     elif args.data:
@@ -105,10 +104,11 @@ def of_model(args: argparse.Namespace, ranks: Ranks) -> None:
     said = {"clips": settings.clips, "seeds": settings.seeds, "repairs": settings.repairs, "strengths": settings.strengths}
     report: dict[str, Any] = {"command": "evaluate", "data": args.data.name, "models": about, "settings": said, "roles": {}}
     files = [path for path in (args.out, args.report and args.report / FIGURES) if path is not None]
-    if ranks.first and args.force and args.report is not None:
-        shutil.rmtree(args.report / FOLDER, ignore_errors=True)  # the others look into it after all have met
+    made = args.report and args.report / FOLDER
+    if ranks.first and args.force and made is not None:
+        forget(made)  # the others look into it after all have met
     with joined(ranks) as gather:
-        kept = Kept(args.report and args.report / FOLDER, ranks, args.resume)
+        kept = Kept(made, ranks, args.resume)
         index = training_runs(store) if ranks.first else None
         for role in settings.roles:
             found = evaluate_role(models, store, role, settings, index, ranks, gather, kept)

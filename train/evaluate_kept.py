@@ -1,7 +1,8 @@
 """What an evaluation has made, kept clip by clip: one that was stopped goes on, and one with more clips or models has less to do.
 
 Each process appends to a file of its own, a line for every clip it is done with: what was asked, as a hash, and what came of it. The
-same question has the same answer, whoever asks: so any number of processes may go on, and nothing of other weights or settings is taken.
+same question has the same answer, whoever asks: so any number of processes may go on, and nothing of other weights, settings or code is
+taken.
 """
 
 import hashlib
@@ -11,9 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+import musediff
 from musediff.clip import Clip, Note, Track
 from musediff.errors import BadRequest
 from musediff.ranks import Ranks
+from train import evaluate_edits
 from train.evaluate_edits import Row
 
 Made = TypeVar("Made", Clip, Row)
@@ -26,6 +29,7 @@ class Kept:
     def __init__(self, folder: Path | None, ranks: Ranks, resume: bool) -> None:
         self._file = None if folder is None else folder / f"{ranks.rank}.jsonl"
         self._there: dict[str, Any] = {}
+        self._code = _code()
         if folder is None:
             return
         try:
@@ -48,7 +52,7 @@ class Kept:
         return self._once(make, lambda said: Row(**said), asked)
 
     def _once(self, make: Callable[[], Made], known: Callable[[dict[str, Any]], Made], asked: tuple[object, ...]) -> Made:
-        key = hashlib.sha256(repr(asked).encode()).hexdigest()[:24]
+        key = hashlib.sha256(repr((self._code, *asked)).encode()).hexdigest()[:24]
         if key in self._there:
             return known(self._there[key])
         made = make()
@@ -60,6 +64,25 @@ class Kept:
             except OSError as error:
                 raise _refused(error, self._file) from error
         return made
+
+
+def forget(folder: Path) -> None:
+    """Delete what was kept there, if anything.
+
+    Raises:
+        BadRequest: the disk does not allow it.
+    """
+    try:
+        for path in folder.glob("*.jsonl"):
+            path.unlink()
+    except OSError as error:
+        raise BadRequest(f"{folder}: cannot be emptied ({error.strerror}). Choose another --report.") from error
+
+
+def _code() -> str:
+    """What tells this code from every other version of it."""
+    files = [*sorted(Path(musediff.__file__).parent.rglob("*.py")), Path(evaluate_edits.__file__)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _read(path: Path) -> list[tuple[str, Any]]:
@@ -86,4 +109,4 @@ def _track(said: dict[str, Any]) -> Track:
 
 
 def _refused(error: OSError, path: Path) -> BadRequest:
-    return BadRequest(f"{path}: cannot be written ({error.strerror}). What is done stays: make room and go on with --resume.")
+    return BadRequest(f"{path}: cannot be read or written ({error.strerror}). What is done stays: mend that and go on with --resume.")

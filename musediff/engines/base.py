@@ -34,7 +34,7 @@ class Request:
     temperature: float = 1.0  # 1 = what is usual with the engine
     density: float = 0.0  # -1 .. 1, fewer or more notes
     variants: int = 1
-    drafts: int | None = None  # written of each variant, of which the best is taken; None: as many as is usual with the engine
+    drafts: int | None = None  # written of each new variant, of which the best is taken; None: one
     seed: int = 0
     sampler: str | None = None  # None: the engine's usual one
     strict: bool = True  # the grammar, where an engine has one, guides the steps; else it only mends the end
@@ -63,6 +63,10 @@ class Engine(Protocol):
     @property
     def stepped(self) -> str | None:
         """The sampler that makes new clips in as many steps as are asked for; None: the usual one does."""
+        ...
+
+    def usual_drafts(self, sampler: str | None) -> int:
+        """Drafts of a new track that are worth their time with this sampler; 1: the engine cannot choose between them."""
         ...
 
     @property

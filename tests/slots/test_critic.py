@@ -139,11 +139,30 @@ def test_four_drafts_are_usual_and_one_is_what_a_network_without_a_critic_writes
 
 
 def test_a_job_that_is_stopped_shows_the_first_draft() -> None:
+    """Of three bars that are done in all drafts."""
     job = pipeline(network()).start_generate(META, Sampling(seed=2))
-    progress = next(iter(job))
-    (clip,) = progress.clips
+    for _ in zip(range(3), job, strict=False):
+        pass
+    (clip,) = job.result().clips
     assert_legal(clip)
-    assert len(job.result().clips) == 1 and not job.result().complete
+    first, second, *_ = (composing._clip(job._state, row) for row in range(DRAFTS))
+    assert clip == first != second and not job.result().complete
+
+
+def test_a_track_for_given_ones_has_drafts_too() -> None:
+    given = make_clip(3, bars=4)
+    made = pipeline(network()).generate(META, Sampling(seed=2), context=given).clips[0]
+    one = pipeline(network()).generate(META, Sampling(seed=2, drafts=1), context=given).clips[0]
+    assert made.tracks[0] == given.tracks[0] == one.tracks[0] and made.tracks[1].notes and made.tracks[1] != one.tracks[1]
+
+
+def test_of_much_there_are_fewer_drafts_and_what_is_too_much_is_refused() -> None:
+    made, more = pipeline(network()), [(8, 1), (8, 4), (8, 8), (64, 1), (64, 4)]
+    jobs = [made.start_generate(Meta(num_measures=bars), Sampling(seed=1, variants=variants)) for bars, variants in more]
+    assert [job._request.drafts for job in jobs] == [4, 4, 2, 2, 1]
+    assert made.start_generate(Meta(num_measures=64), Sampling(seed=1, drafts=8))._request.drafts == 8
+    with pytest.raises(BadRequest, match="fewer variants, drafts"):
+        made.start_generate(Meta(num_measures=64), Sampling(seed=1, variants=2, drafts=8))
 
 
 @pytest.mark.parametrize(
@@ -162,15 +181,18 @@ def test_drafts_that_cannot_be_chosen_from_are_refused_in_words(start, words: st
     start(Sampling(seed=1, drafts=1))
 
 
-def test_the_best_of_each_group() -> None:
+@pytest.mark.parametrize(("drafts", "chosen"), [(3, [1, 5]), (2, [1, 2, 5])])
+def test_the_best_of_each_group(drafts: int, chosen: list[int]) -> None:
     class Likes(Critic):
-        def forward(self, traits_BT: torch.Tensor) -> torch.Tensor:
-            return torch.tensor([1.0, 3.0, 2.0, 0.0, -1.0, 5.0])
+        left = (1.0, 3.0, 2.0, 0.0, -1.0, 5.0)
 
-    clips = [plain(make_clip(seed)) for seed in range(6)]
+        def forward(self, traits_BT: torch.Tensor) -> torch.Tensor:
+            now, self.left = self.left[: len(traits_BT)], self.left[len(traits_BT) :]
+            return torch.tensor(now)
+
     net = network()
-    assert best(net, Likes(net.config.width, 1), line_of(clips), 0, 3) == [1, 5]
-    assert best(net, Likes(net.config.width, 1), line_of(clips), 0, 2) == [1, 2, 5]
+    line = line_of([plain(make_clip(seed)) for seed in range(6)])
+    assert best(net, Likes(net.config.width, 1), line, 0, drafts) == chosen
 
 
 # --- training
@@ -193,7 +215,7 @@ def test_a_critic_learns_to_tell_drafts_from_music_and_the_network_stays(data, w
     before, after = (SlotsEngine.load(folder).network for folder in (weights, tmp_path / "w"))
     assert after.critic is not None
     assert all(torch.equal(tensor, after.state_dict()[name]) for name, tensor in before.state_dict().items())
-    assert checkpoint.read_config(tmp_path / "w")["about"]["critic"]["clips"] == 60
+    assert checkpoint.read_config(tmp_path / "w")["about"]["critic"]["pairs"] in range(40, 61)
     task = SlotsTask(slots_tiny(), packed.load(data), "cpu")
     assert set(weights_for(slots_tiny(), task, tmp_path / "w")) == set(before.state_dict()), "training goes on from it"
     made = MusePipeline.load(tmp_path / "w")

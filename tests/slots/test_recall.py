@@ -25,7 +25,7 @@ def searched(line: Slots, row: int) -> list[list[tuple[int, tuple[int, ...] | No
     wait = [0] + [max(0, b - a) for a, b in pairwise(when)]
     step = [0] + [b[1] - a[1] for a, b in pairwise(values)]
     kinds = [
-        [None if s else key for s, key in zip(start, keys, strict=True)]
+        [None if s else (track, *key) for s, track, key in zip(start, line.track_BN[row].tolist(), keys, strict=True)]
         for keys in (
             [(v[0], v[1]) for v in values],
             list(zip(wait, step, strict=True)),

@@ -48,6 +48,9 @@ class ArEngine:
         torch.manual_seed(0)
         return cls(ArNetwork(ArConfig.tiny()))
 
+    def usual_drafts(self, sampler: str | None) -> int:
+        return 1
+
     @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.network.parameters())

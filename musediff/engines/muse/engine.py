@@ -103,6 +103,9 @@ class MuseEngine:
         torch.manual_seed(0)
         return cls(MuseNetwork(replace(MuseConfig.tiny(layout=True), normalise=True)), ScheduleConfig(steps=200).build(), readable=True)
 
+    def usual_drafts(self, sampler: str | None) -> int:
+        return 1
+
     @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.network.parameters())

@@ -44,8 +44,8 @@ class Slots:
     def to(self, device: torch.device | str) -> "Slots":
         return Slots(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
-    def first(self, rows: int) -> "Slots":
-        return Slots(**{f.name: getattr(self, f.name)[:rows] for f in fields(self)})
+    def rows(self, first: int, last: int) -> "Slots":
+        return Slots(**{f.name: getattr(self, f.name)[first:last] for f in fields(self)})
 
     def but(self, values_BNF: Tensor) -> "Slots":
         return replace(self, values_BNF=values_BNF)

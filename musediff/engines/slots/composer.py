@@ -2,8 +2,8 @@
 
 A note is drawn as advance (bars on, or over), position, pitch, duration, velocity. What would be illegal cannot be drawn: a bar behind
 the last, an onset before the last one, at the same onset a pitch that is not higher, more notes than a bar holds, a track without any.
-So the line ends by itself, and every line is a legal clip. Suffixes as in ``network``; rows X are the B variants, under guidance
-followed by B without conditions.
+So the line ends by itself, and every line is a legal clip. Suffixes as in ``network``; rows X are the B variants or drafts of
+them, under guidance followed by B without conditions.
 """
 
 from collections.abc import Sequence

@@ -65,7 +65,7 @@ def write(network: InLine, state: Composing, critic: Critic | None = None) -> It
         composer.write()
         if composer.finished and rows > request.variants:
             assert critic is not None
-            state.chosen = best(network, critic, composer.line.first(rows), first, rows // request.variants)
+            state.chosen = best(network, critic, composer.line.rows(0, rows), first, rows // request.variants)
         while state.step < composer.progress:
             state.step += 1
             yield state

@@ -74,6 +74,7 @@ def _moments(values_XT: Tensor, clip_X: Tensor, clips: int) -> tuple[Tensor, Ten
 
 @torch.no_grad()
 def best(network: InLine, critic: Critic, line: Slots, first: int, drafts: int) -> list[int]:
-    """Rows of a line, the best of each ``drafts`` that follow each other."""
-    scores = critic(traits(network, line, first)).view(-1, drafts)
-    return (scores.argmax(1) + drafts * torch.arange(len(scores))).tolist()
+    """Rows of a line, the best of each ``drafts`` that follow each other. One such group at a time: the traits cost memory with the square
+    of the notes."""
+    starts = range(0, len(line.bar_BN), drafts)
+    return [start + int(critic(traits(network, line.rows(start, start + drafts), first)).argmax()) for start in starts]

@@ -72,6 +72,9 @@ class SlotsEngine:
     def stepped(self) -> str | None:
         return ANY_ORDER if self.network.config.distances else None
 
+    def usual_drafts(self, sampler: str | None) -> int:
+        return DRAFTS if self.network.critic and self.network.config.distances and sampler != ANY_ORDER else 1
+
     @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.network.parameters())
@@ -105,7 +108,7 @@ class SlotsEngine:
     def prepare(self, request: Request, generator: torch.Generator) -> SlotsState | Composing:
         """Hide what the mode and the strength ask for. Which bars get a new number of notes is decided here, the number in ``steps``."""
         if self._composes(request):
-            return composing.begin(request, generator, request.drafts or (DRAFTS if self.network.critic else 1))
+            return composing.begin(request, generator, request.drafts or 1)
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         tracks = layout.encode_clip(request.clip)
         inside, fields = layout.region(request), layout.open_fields(request)

@@ -1,8 +1,8 @@
 """What followed when the notes before were last like these: how a line of notes repeats itself.
 
 Of every token the longest match of the notes up to it with earlier ones is looked up, as predictors by partial matching do (Pearce and
-Wiggins 2004, https://doi.org/10.1080/0929821052000343840), and what stood behind it. Notes are alike in one of three ways: same place in
-the bar and pitch; same wait and interval since the note before; same wait and duration.
+Wiggins 2004, https://doi.org/10.1080/0929821052000343840), and what stood behind it, in the same track. Notes are alike in one of three
+ways: same place in the bar and pitch; same wait and interval since the note before; same wait and duration.
 
 Shape suffixes: B batch, M tokens of the line, G ways of being alike, F fields, X notes.
 """
@@ -39,7 +39,8 @@ def recall(line: Slots) -> Recall:
     wait_BM, interval_BM = (torch.diff(x_BM, dim=1, prepend=x_BM[:, :1]) for x_BM in (when_BM, pitch_BM))
     wait_BM = wait_BM.clamp(0, _WIDE - 1)
     alike = (line.values_BNF[..., vocab.POSITION] * _WIDE + pitch_BM, wait_BM * _WIDE + interval_BM + 128, wait_BM * _WIDE + duration_BM)
-    found = [_latest(torch.where(start_BM | line.pad_BN, _NONE, kind_BM)) for kind_BM in alike]
+    own_BM = line.track_BN * _WIDE * _WIDE  # no track is like another
+    found = [_latest(torch.where(start_BM | line.pad_BN, _NONE, own_BM + kind_BM)) for kind_BM in alike]
     length_BMG, last_BMG = (torch.stack(parts, -1) for parts in zip(*found, strict=True))
     after_BMG = (last_BMG + 1).clamp(max=pitch_BM.shape[1] - 1)
     moved = lambda x_BM: x_BM[..., None] + _at(x_BM, after_BMG) - _at(x_BM, last_BMG)  # noqa: E731
