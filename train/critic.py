@@ -55,9 +55,8 @@ def pairs(network: SlotsNetwork, store: packed.Store, split: int, clips: int, se
         if rng.random() < 0.5:
             drop_conditions(slots, generator)
         line = in_line(slots)
-        drafts, ended_B = written(network, line, generator)
-        real.append(traits(network, line, 0)[ended_B])
-        made.append(traits(network, drafts, 0)[ended_B])
+        real.append(traits(network, line, 0))
+        made.append(traits(network, written(network, line, generator), 0))
     return torch.cat(real), torch.cat(made)
 
 
@@ -71,9 +70,9 @@ def alike(clips: list[Raw]) -> Iterator[list[Raw]]:
         clips = clips[size:]
 
 
-def written(network: SlotsNetwork, line: Slots, generator: torch.Generator) -> tuple[Slots, Tensor]:
-    """Tracks of the same metadata, all rows of one metre and number of bars; and which of them (B,) ended before they had twice the notes
-    of the longest real one. The others, about three in a hundred, would keep all waiting."""
+def written(network: SlotsNetwork, line: Slots, generator: torch.Generator) -> Slots:
+    """Tracks of the same metadata, all rows of one metre and number of bars. About three in a hundred do not end before they have twice
+    the notes of the longest real one: of these the beginning, for all would wait for them."""
     start = replace(line, **{name: getattr(line, name)[:, :1] for name in OF_NOTES})
     metre = TIME_SIGNATURES[int(line.shared_BF[0, METER]) - 1]
     bar_ticks, bars = BAR_TICKS[metre], line.pad_BR.shape[1]
@@ -82,7 +81,7 @@ def written(network: SlotsNetwork, line: Slots, generator: torch.Generator) -> t
     for _ in range(2 * line.pad_BN.shape[1]):
         if not composer.finished:
             composer.write()
-    return composer.line, composer.pen.done_B
+    return composer.line
 
 
 def fit(critic: Critic, real: Tensor, made: Tensor, seed: int) -> None:

@@ -17,6 +17,12 @@ _GRID = np.array([0, 3, 4, 6, 8, 9, 12])
 _NEAREST = _GRID[np.abs(np.arange(0, 12, 0.25)[:, None] - _GRID).argmin(1)]  # by quarter of a position
 
 
+# Share of neighbouring notes of one class: at least .83 in the scores of the training data (fifth percentile of 400 tracks of a corpus),
+# at most .42 in three quarters of the tracks of POP909, which were played.
+WRITTEN = 0.7
+FEWEST_PLAYED = 8  # notes that tell
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """One track as classes, sorted by bar, position, pitch; ``source[i]`` is the index of the note in the track.
@@ -45,12 +51,25 @@ def encode_track(track: Track, bars: int, bar_ticks: int) -> Encoded:
     return Encoded(bar[order][fits], values[order][fits], order[fits], order[~fits])
 
 
-def decode_note(bar: int, values: np.ndarray, bar_ticks: int, end_ticks: int, limits: tuple[int, int]) -> Note:
-    """One note of a clip from its classes. Velocity is the middle of its class, held inside ``limits``; the note ends with the clip."""
+def played(velocity_N: np.ndarray) -> bool:
+    """Whether velocities (classes, one note after another) are those of a performance and not of a score."""
+    return len(velocity_N) >= FEWEST_PLAYED and bool((np.diff(velocity_N) == 0).mean() < WRITTEN)
+
+
+def decode_note(bar: int, values: np.ndarray, bar_ticks: int, end_ticks: int, limits: tuple[int, int], played: bool) -> Note:
+    """One note of a clip from its classes. Velocity is the middle of its class, or if the clip is ``played`` any of it, one for each class
+    and onset, as if by chance; held inside ``limits``. The note ends with the clip."""
     onset = bar * bar_ticks + int(values[vocab.POSITION]) * vocab.POSITION_TICKS
     duration = min(int(vocab.DURATION_TICKS[values[vocab.DURATION]]), end_ticks - onset)
-    velocity = int(values[vocab.VELOCITY]) * vocab.VELOCITY_STEP + vocab.VELOCITY_STEP // 2
+    within = _scattered(bar, *values[[vocab.POSITION, vocab.VELOCITY]].tolist()) if played else vocab.VELOCITY_STEP // 2
+    velocity = int(values[vocab.VELOCITY]) * vocab.VELOCITY_STEP + within
     return Note(onset, int(values[vocab.PITCH]), duration, min(max(velocity, limits[0]), limits[1]))
+
+
+def _scattered(bar: int, position: int, velocity: int) -> int:
+    """0 to VELOCITY_STEP - 1."""
+    mixed = (bar * 0x9E3779B1 + position * 0x85EBCA77 + velocity * 0xC2B2AE3D) & 0xFFFFFFFF
+    return (mixed ^ mixed >> 15) * 0x2C1B3C6D >> 24 & (vocab.VELOCITY_STEP - 1)
 
 
 def _class(value: str | None, names: tuple[str, ...]) -> int:

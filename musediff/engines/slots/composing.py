@@ -11,7 +11,7 @@ from musediff.engines.base import Request
 from musediff.engines.finishing import into_range, playable, velocity_limits
 from musediff.engines.slots import layout, vocab
 from musediff.engines.slots.batch import OF_NOTES, Slots
-from musediff.engines.slots.codec import decode_note
+from musediff.engines.slots.codec import decode_note, played
 from musediff.engines.slots.composer import Composer, Limits, Taste
 from musediff.engines.slots.constraints import allowed
 from musediff.engines.slots.critic import Critic, best
@@ -83,7 +83,8 @@ def _clip(state: Composing, draft: int) -> Clip:
     for place, k in enumerate(state.order):
         mine = [(int(row.bar_B[draft]), row.values_BF[draft].numpy()) for row in written if int(row.track_B[draft]) == place]
         limits = velocity_limits(tracks[k])
-        notes = [decode_note(bar, values, clip.bar_ticks, clip.end_ticks, limits) for bar, values in mine]
+        as_played = played(np.array([values[vocab.VELOCITY] for _, values in mine]))
+        notes = [decode_note(bar, values, clip.bar_ticks, clip.end_ticks, limits, as_played) for bar, values in mine]
         if notes:
             tracks[k] = replace(tracks[k], notes=playable((), into_range(notes, tracks[k])))
     return replace(clip, tracks=tuple(tracks))

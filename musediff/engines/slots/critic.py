@@ -20,6 +20,9 @@ from musediff.engines.slots.reading import InLine
 from musediff.engines.slots.recall import REPETITION, repetition
 
 HARMONY = 3  # numbers that tell of a note how it sits in the chords
+# The critic has met few such drafts: 328 notes in eight bars, one chord again and again, are real music to it (logit 1.4), and a pad of 128
+# notes of which half fit (2.3).
+ODD = 2.0
 FARTHEST = 5.0  # deviations from the mean that are told apart
 
 
@@ -28,7 +31,7 @@ class Critic(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        traits = width + 3 * len(PARTS) + REPETITION + HARMONY
+        traits = width + 3 * len(PARTS) + 1 + REPETITION + HARMONY
         self.mean_T: Tensor
         self.deviation_T: Tensor
         self.register_buffer("mean_T", torch.zeros(traits))
@@ -42,7 +45,8 @@ class Critic(nn.Module):
 
 def traits(network: InLine, line: Slots, first: int) -> Tensor:
     """(B, T) of the notes in the tracks from ``first`` on: the mean of what is known after each; mean, deviation and largest of the nats of
-    each of its parts; on average how it repeats what was before, and how it sits in the chords. Zeros where there is no note."""
+    each of its parts; how many there are in a bar; on average how each repeats what was before, and how it sits in the chords. Zeros
+    where there is no note."""
     read, follows = network.read_line(line), following(line)
     of = surprise(network, line, read)
     chosen_X = line.track_BN[follows.note_BM] >= first
@@ -53,7 +57,8 @@ def traits(network: InLine, line: Slots, first: int) -> Tensor:
     most_BC = nats_XC.new_zeros(len(line.bar_BN), len(PARTS)).scatter_reduce_(0, clip_X[:, None].expand_as(nats_XC), nats_XC, "amax")
     habits_XA = torch.cat((repetition(line, follows.note_BM, follows.before_BM), _harmony(network, line)[follows.note_BM]), 1)[chosen_X]
     (known_BD, _), nats, (habits_BA, _) = (_moments(values, clip_X, len(most_BC)) for values in (known_XD, nats_XC, habits_XA))
-    return torch.cat((known_BD, *nats, most_BC, habits_BA), 1)
+    notes_B1 = torch.bincount(clip_X, minlength=len(most_BC))[:, None] / (~line.pad_BR).sum(1, keepdim=True)
+    return torch.cat((known_BD, *nats, most_BC, notes_B1, habits_BA), 1)
 
 
 def _harmony(network: InLine, line: Slots) -> Tensor:
@@ -75,6 +80,12 @@ def _moments(values_XT: Tensor, clip_X: Tensor, clips: int) -> tuple[Tensor, Ten
 @torch.no_grad()
 def best(network: InLine, critic: Critic, line: Slots, first: int, drafts: int) -> list[int]:
     """Rows of a line, the best of each ``drafts`` that follow each other. One such group at a time: the traits cost memory with the square
-    of the notes."""
-    starts = range(0, len(line.bar_BN), drafts)
-    return [start + int(critic(traits(network, line.rows(start, start + drafts), first)).argmax()) for start in starts]
+    of the notes. Drafts with more than ``ODD`` times the notes of the middle of their group, or fewer than that part of them, stay out."""
+    chosen = []
+    for start in range(0, len(line.bar_BN), drafts):
+        group = line.rows(start, start + drafts)
+        notes_B = (following(group).note_BM & (group.track_BN >= first)).sum(1).float()
+        usual = notes_B.quantile(0.5)
+        odd_B = (notes_B > ODD * usual) | (notes_B * ODD < usual)
+        chosen.append(start + int(critic(traits(network, group, first)).masked_fill(odd_B, -torch.inf).argmax()))
+    return chosen
