@@ -21,11 +21,8 @@ from musediff.job import Job, Result, Sampling, Upload
 from musediff.meta_json import to_dict
 from musediff.midi.analyze import analyze
 from musediff.midi.read import read
+from musediff.pipeline_limits import DRAFTED, MAX_TRACKS, check_region, check_share, check_work, slots
 
-MAX_TRACKS = 4
-MAX_SLOTS = 10_000  # notes and bars of all variants of one job: 1.1-1.6 s a step on two cores (8 accompaniments of 64 bars)
-DRAFTED = 2_500  # the same of all drafts, where their number is left open: 4 of 16 variants' bars, 2 of one variant of 64
-NOTES_PER_BAR = 16  # expected at most of a track that is still empty
 SETTINGS_PREFIX = "musediff "
 PRIORS = WEIGHTS.parent / "priors.json"
 ALL_FIELDS = frozenset(FIELDS)
@@ -117,7 +114,7 @@ class MusePipeline:
 
     def _usual_drafts(self, clip: Clip, sampling: Sampling) -> int:
         """As many as the engine usually writes of each variant, fewer of much: they cost memory and time."""
-        return max(1, min(self.engine.usual_drafts(sampling.sampler), DRAFTED // (sampling.variants * _slots(clip))))
+        return max(1, min(self.engine.usual_drafts(sampling.sampler), DRAFTED // (sampling.variants * slots(clip))))
 
     def start_modify(
         self, clip: Clip, strength: float, *, meta: Meta | None = None, bars: frozenset[int] | None = None,
@@ -128,13 +125,13 @@ class MusePipeline:
         Raises:
             BadRequest: strength, bars, tracks or fields are out of range, or nothing could change.
         """
-        _check_share("strength", strength)
+        check_share("strength", strength)
         unknown = set(fields) - ALL_FIELDS
         if unknown or not fields:
             raise BadRequest(
                 f"What may change must be some of {', '.join(FIELDS)}" + (f", not {', '.join(sorted(unknown))}." if unknown else ".")
             )
-        _check_region(clip, tracks, bars)
+        check_region(clip, tracks, bars)
         asked = replace(meta or Meta(), time_signature=clip.time_signature, num_measures=clip.num_measures)
         for name in ("time_signature", "num_measures"):
             there, wanted = getattr(asked, name), getattr(meta, name, None)
@@ -155,8 +152,8 @@ class MusePipeline:
         Raises:
             BadRequest: bars, tracks, sensitivity or what is wrong are out of range.
         """
-        _check_share("sensitivity", sensitivity)
-        _check_region(clip, tracks, bars)
+        check_share("sensitivity", sensitivity)
+        check_region(clip, tracks, bars)
         told = None if wrong is None else _checked_wrong(clip, tracks, wrong)
         sampling = self._complete(sampling)
         return self._job("repair", Meta(), _unlimited(clip, tracks), sampling, clip, tracks, bars, strength=sensitivity, wrong=told)
@@ -190,7 +187,7 @@ class MusePipeline:
         bars: frozenset[int] | None = None, fields: frozenset[str] = ALL_FIELDS, strength: float = 1.0,
         notes: tuple[str, ...] = (), wrong: Mapping[int, frozenset[str]] | None = None,
     ) -> Job:  # fmt: skip
-        _check_work(clip, sampling.variants * (sampling.drafts or 1))
+        check_work(clip, sampling.variants * (sampling.drafts or 1))
         assert sampling.seed is not None and sampling.steps is not None
         request = Request(
             mode=mode, clip=clip, tracks=tracks, bars=bars, fields=fields, wrong=wrong, strength=strength, **asdict(sampling)
@@ -278,33 +275,3 @@ def _checked_wrong(clip: Clip, tracks: tuple[int, ...], wrong: Mapping[int, Coll
         if unknown := sorted(set(values) - set(VALUES)):
             raise BadRequest(f"wrong: note {note}: {unknown[0]!r} is not known. Choose from {', '.join(VALUES)}.")
     return {note: frozenset(values) for note, values in wrong.items()}
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise BadRequest(f"{name}: {value} is not between 0 and 1.")
-
-
-def _slots(clip: Clip) -> int:
-    """Notes and bars, about."""
-    empty = sum(not track.notes for track in clip.tracks)
-    return sum(len(track.notes) for track in clip.tracks) + clip.num_measures * (NOTES_PER_BAR * empty + len(clip.tracks) + 1)
-
-
-def _check_work(clip: Clip, versions: int) -> None:
-    """Attention grows with the square of the notes: what would take minutes a step is refused. ``versions``: variants, or drafts of all."""
-    slots = _slots(clip)
-    if versions * slots > MAX_SLOTS:
-        raise BadRequest(
-            f"{versions} variant(s) or drafts of about {slots} notes and bars are more than the {MAX_SLOTS} that can be worked on at once. "
-            "Ask for fewer variants, drafts, bars or tracks."
-        )
-
-
-def _check_region(clip: Clip, tracks: tuple[int, ...], bars: frozenset[int] | None) -> None:
-    if len(clip.tracks) > MAX_TRACKS:
-        raise BadRequest(f"The clip has {len(clip.tracks)} tracks; at most {MAX_TRACKS} can be worked on at once.")
-    if not tracks or not set(tracks) <= set(range(len(clip.tracks))):
-        raise BadRequest(f"Tracks to change must be some of 1-{len(clip.tracks)}.")
-    if bars is not None and (not bars or not bars <= set(range(clip.num_measures))):
-        raise BadRequest(f"Bars to change must lie within 1-{clip.num_measures}.")

@@ -98,7 +98,8 @@ WORDS = (
 )
 WORD_KINDS: Mapping[str, type] = {"batch_size": int, "microbatch": int, "use_corruption": bool}
 BY_NAME: Mapping[str, Setting] = {name: setting for setting in (*SETTINGS, *WORDS) for name in (setting.name, *setting.other)}
-NOT_SET = ("network.vocab_size", "network.layout")  # the vocabulary decides; what is trained here is always told the layout
+# The vocabulary decides; what is trained here is always told the layout; the critic is trained behind the network, see ``critic``.
+NOT_SET = ("network.vocab_size", "network.layout", "network.critic")
 RUN: Mapping[str, tuple[str, ...]] = {
     "data": ("data_dir",),
     "out": ("checkpoint_path",),
