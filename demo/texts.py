@@ -53,7 +53,7 @@ ENGINE = "Engine"
 ENGINES = {"slots": "slots (quick)", "muse": "muse (original method)", "ar": "ar (note by note, only composes)"}
 STEPS = (
     "Steps",
-    "More steps, more care, more time; slots writes new tracks note by note instead. It keeps the best of four drafts and shows the first",
+    "More steps, more care, more time; slots writes new tracks note by note instead: the first of four drafts is shown, the best kept",
 )
 GUIDANCE = ("Guidance", "How strictly the metadata is followed; 1 = off")
 TEMPERATURE = ("Temperature", "Lower is plainer, higher is bolder")

@@ -21,7 +21,7 @@ from musediff.job import Job, Result, Sampling, Upload
 from musediff.meta_json import to_dict
 from musediff.midi.analyze import analyze
 from musediff.midi.read import read
-from musediff.pipeline_limits import DRAFTED, MAX_TRACKS, check_region, check_share, check_work, slots
+from musediff.pipeline_limits import DRAFTED, MAX_TRACKS, check_drafts, check_region, check_share, check_work, slots
 
 SETTINGS_PREFIX = "musediff "
 PRIORS = WEIGHTS.parent / "priors.json"
@@ -187,6 +187,7 @@ class MusePipeline:
         bars: frozenset[int] | None = None, fields: frozenset[str] = ALL_FIELDS, strength: float = 1.0,
         notes: tuple[str, ...] = (), wrong: Mapping[int, frozenset[str]] | None = None,
     ) -> Job:  # fmt: skip
+        check_drafts(sampling.drafts, self.engine.usual_drafts(sampling.sampler) if mode == "generate" else 1)
         check_work(clip, sampling.variants * (sampling.drafts or 1))
         assert sampling.seed is not None and sampling.steps is not None
         request = Request(

@@ -30,6 +30,15 @@ def check_work(clip: Clip, versions: int) -> None:
         )
 
 
+def check_drafts(asked: int | None, choice: int) -> None:
+    """``choice``: how many the engine usually chooses from in such a job."""
+    if asked not in (None, 1) and choice == 1:
+        raise BadRequest(
+            "drafts: there is nothing to choose from. Only whole new tracks have drafts, written in order by weights that "
+            "can choose between them. Leave it out."
+        )
+
+
 def check_region(clip: Clip, tracks: tuple[int, ...], bars: frozenset[int] | None) -> None:
     if len(clip.tracks) > MAX_TRACKS:
         raise BadRequest(f"The clip has {len(clip.tracks)} tracks; at most {MAX_TRACKS} can be worked on at once.")

@@ -26,7 +26,7 @@ from musediff.cli_options import count
 from musediff.clip import BAR_TICKS, TIME_SIGNATURES, Track
 from musediff.data import store as packed
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import METER, OF_NOTES, Slots
+from musediff.engines.slots.batch import METER, Slots
 from musediff.engines.slots.composer import Composer, Limits, Taste
 from musediff.engines.slots.constraints import allowed
 from musediff.engines.slots.critic import Critic, traits
@@ -73,7 +73,7 @@ def alike(clips: list[Raw]) -> Iterator[list[Raw]]:
 def written(network: SlotsNetwork, line: Slots, generator: torch.Generator) -> Slots:
     """Tracks of the same metadata, all rows of one metre and number of bars. About three in a hundred do not end before they have twice
     the notes of the longest real one: of these the beginning, for all would wait for them."""
-    start = replace(line, **{name: getattr(line, name)[:, :1] for name in OF_NOTES})
+    start = line.of_notes(lambda x_BM: x_BM[:, :1])
     metre = TIME_SIGNATURES[int(line.shared_BF[0, METER]) - 1]
     bar_ticks, bars = BAR_TICKS[metre], line.pad_BR.shape[1]
     limits = Limits(allowed((Track(()),), bar_ticks), bar_ticks // vocab.POSITION_TICKS, bars, 1)

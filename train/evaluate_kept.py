@@ -29,9 +29,9 @@ class Kept:
     def __init__(self, folder: Path | None, ranks: Ranks, resume: bool) -> None:
         self._file = None if folder is None else folder / f"{ranks.rank}.jsonl"
         self._there: dict[str, Any] = {}
-        self._code = _code()
         if folder is None:
             return
+        self._code = _code()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if resume:
@@ -52,17 +52,18 @@ class Kept:
         return self._once(make, lambda said: Row(**said), asked)
 
     def _once(self, make: Callable[[], Made], known: Callable[[dict[str, Any]], Made], asked: tuple[object, ...]) -> Made:
+        if self._file is None:
+            return make()
         key = hashlib.sha256(repr((self._code, *asked)).encode()).hexdigest()[:24]
         if key in self._there:
             return known(self._there[key])
         made = make()
-        if self._file is not None:
-            line = json.dumps((key, asdict(made)), separators=(",", ":"))
-            try:
-                with self._file.open("a", encoding="utf-8") as file:
-                    file.write(f"\n{line}")  # behind what a process that was killed has left of its last line
-            except OSError as error:
-                raise _refused(error, self._file) from error
+        line = json.dumps((key, asdict(made)), separators=(",", ":"))
+        try:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(f"\n{line}")  # behind what a process that was killed has left of its last line
+        except OSError as error:
+            raise _refused(error, self._file) from error
         return made
 
 

@@ -1,7 +1,5 @@
 """Networks and lines for the tests of the ar engine."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import nn
@@ -10,7 +8,7 @@ from musediff.engines.ar.config import ArConfig
 from musediff.engines.ar.engine import ArEngine
 from musediff.engines.ar.network import ArNetwork
 from musediff.engines.slots import layout
-from musediff.engines.slots.batch import OF_NOTES, Slots
+from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.engine import SlotsEngine
 from musediff.engines.slots.line import MOST_ADVANCE, OVER, in_line
 from musediff.engines.slots.network import NetworkConfig, SlotsNetwork
@@ -19,7 +17,7 @@ from tests.slots.conftest import make_clip
 
 
 def cut(line: Slots, first: int, last: int) -> Slots:
-    return replace(line, **{name: getattr(line, name)[:, first:last].clone() for name in OF_NOTES})
+    return line.of_notes(lambda x_BM: x_BM[:, first:last].clone())
 
 
 def stirred(network: nn.Module, seed: int = 0) -> None:

@@ -170,17 +170,17 @@ def test_of_much_there_are_fewer_drafts_and_what_is_too_much_is_refused() -> Non
 
 
 @pytest.mark.parametrize(
-    ("start", "words"),
+    "start",
     [
-        (lambda s: pipeline(network(critic=0)).start_generate(META, s), "cannot choose between drafts"),
-        (lambda s: pipeline(network()).start_generate(META, replace(s, sampler="any-order")), "only whole new tracks"),
-        (lambda s: pipeline(network()).start_modify(make_clip(), 0.5, sampling=s), "only whole new tracks"),
-        (lambda s: MusePipeline.tiny("muse").start_generate(META, s), "muse engine cannot"),
-        (lambda s: MusePipeline.tiny("ar").start_generate(META, s), "ar engine cannot"),
+        lambda s: pipeline(network(critic=0)).start_generate(META, s),
+        lambda s: pipeline(network()).start_generate(META, replace(s, sampler="any-order")),
+        lambda s: pipeline(network()).start_modify(make_clip(), 0.5, sampling=s),
+        lambda s: MusePipeline.tiny("muse").start_generate(META, s),
+        lambda s: MusePipeline.tiny("ar").start_generate(META, s),
     ],
 )
-def test_drafts_that_cannot_be_chosen_from_are_refused_in_words(start, words: str) -> None:
-    with pytest.raises(BadRequest, match=words):
+def test_drafts_that_cannot_be_chosen_from_are_refused_in_words(start) -> None:
+    with pytest.raises(BadRequest, match="drafts: there is nothing to choose from"):
         start(Sampling(seed=1, drafts=2))
     start(Sampling(seed=1, drafts=1))
 
@@ -262,6 +262,6 @@ def test_what_is_written_for_the_critic_has_the_metadata_of_real_clips(data) -> 
 
 def test_the_command_line_knows_drafts(tmp_path, capsys) -> None:
     code, _, err = run(["generate", "--model", "tiny", "--drafts", "2", "--out", str(tmp_path / "a.mid")], capsys)
-    assert code == 2 and "cannot choose between drafts" in err
+    assert code == 2 and "nothing to choose from" in err
     code, _, err = run(["generate", "--model", "tiny", "--drafts", "9", "--out", str(tmp_path / "a.mid")], capsys)
     assert code == 2 and "drafts" in err and "between 1 and 8" in err

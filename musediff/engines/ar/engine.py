@@ -59,7 +59,7 @@ class ArEngine:
         """Refuse what this engine cannot do.
 
         Raises:
-            BadRequest: a clip is to be changed, or a sampler or drafts are asked for.
+            BadRequest: a clip is to be changed, or a sampler is asked for.
         """
         if request.mode != "generate" or request.bars is not None:
             raise BadRequest(
@@ -68,8 +68,6 @@ class ArEngine:
             )
         if request.sampler is not None:
             raise BadRequest(f"sampler {request.sampler!r}: the ar engine has one way to sample. Leave it out or choose muse.")
-        if request.drafts not in (None, 1):
-            raise BadRequest("drafts: the ar engine cannot choose between drafts. Leave it out.")
         assert len(request.clip.tracks) <= vocab.MAX_TRACKS
 
     def prepare(self, request: Request, generator: torch.Generator) -> Composing:

@@ -118,8 +118,6 @@ class MuseEngine:
         """
         if request.sampler not in (None, *SAMPLERS):
             raise BadRequest(f"sampler {request.sampler!r} is not known. Choose from {', '.join(SAMPLERS)}.")
-        if request.drafts not in (None, 1):
-            raise BadRequest("drafts: the muse engine cannot choose between drafts. Leave it out, or choose the slots engine.")
         if len(request.tracks) != 1:
             raise BadRequest(
                 f"The muse engine changes one track at a time, {len(request.tracks)} are chosen. Choose one, or the slots engine."

@@ -3,6 +3,7 @@
 Shape suffixes: B batch, R bars, K tracks, N note slots, Y the last of them, F fields, X any set of slots; W, E, P see ``Place``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -46,6 +47,10 @@ class Slots:
 
     def rows(self, first: int, last: int) -> "Slots":
         return Slots(**{f.name: getattr(self, f.name)[first:last] for f in fields(self)})
+
+    def of_notes(self, change: Callable[[Tensor], Tensor]) -> "Slots":
+        """The same with what it has of every slot, (B, N) or (B, N, F), changed."""
+        return replace(self, **{name: change(getattr(self, name)) for name in OF_NOTES})
 
     def but(self, values_BNF: Tensor) -> "Slots":
         return replace(self, values_BNF=values_BNF)

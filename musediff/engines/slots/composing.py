@@ -10,7 +10,7 @@ from musediff.clip import Clip, Track
 from musediff.engines.base import Request
 from musediff.engines.finishing import into_range, playable, velocity_limits
 from musediff.engines.slots import layout, vocab
-from musediff.engines.slots.batch import OF_NOTES, Slots
+from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.codec import decode_note, played
 from musediff.engines.slots.composer import Composer, Limits, Taste
 from musediff.engines.slots.constraints import allowed
@@ -47,7 +47,7 @@ def begin(request: Request, generator: torch.Generator, drafts: int = 1) -> Comp
     row = layout.start_row(layout.encode_clip(read_as), closed, np.zeros(len(vocab.FIELDS), bool))
     slots, _ = layout.batch([row] * (request.variants * drafts), read_as)
     line, tokens = in_line(slots), len(row.bar) + len(given) + 1
-    line = replace(line, **{name: getattr(line, name)[:, :tokens] for name in OF_NOTES})
+    line = line.of_notes(lambda x_BM: x_BM[:, :tokens])
     chosen = list(range(0, request.variants * drafts, drafts))
     return Composing(request, generator, order, line, chosen, clip.num_measures * len(request.tracks))
 

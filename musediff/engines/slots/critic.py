@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from musediff.clip import TICKS_PER_QUARTER
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots, chord_at
-from musediff.engines.slots.line import following
+from musediff.engines.slots.line import notes_of
 from musediff.engines.slots.line_losses import PARTS, surprise
 from musediff.engines.slots.reading import InLine
 from musediff.engines.slots.recall import REPETITION, repetition
@@ -47,8 +47,9 @@ def traits(network: InLine, line: Slots, first: int) -> Tensor:
     """(B, T) of the notes in the tracks from ``first`` on: the mean of what is known after each; mean, deviation and largest of the nats of
     each of its parts; how many there are in a bar; on average how each repeats what was before, and how it sits in the chords. Zeros
     where there is no note."""
-    read, follows = network.read_line(line), following(line)
+    read = network.read_line(line)
     of = surprise(network, line, read)
+    follows = of.follows
     chosen_X = line.track_BN[follows.note_BM] >= first
     clip_X = follows.note_BM.nonzero()[:, 0][chosen_X]
     known_XD = read.line_BMD[follows.note_BM][chosen_X].float()
@@ -84,7 +85,7 @@ def best(network: InLine, critic: Critic, line: Slots, first: int, drafts: int) 
     chosen = []
     for start in range(0, len(line.bar_BN), drafts):
         group = line.rows(start, start + drafts)
-        notes_B = (following(group).note_BM & (group.track_BN >= first)).sum(1).float()
+        notes_B = (notes_of(group) & (group.track_BN >= first)).sum(1).float()
         usual = notes_B.quantile(0.5)
         odd_B = (notes_B > ODD * usual) | (notes_B * ODD < usual)
         chosen.append(start + int(critic(traits(network, group, first)).masked_fill(odd_B, -torch.inf).argmax()))

@@ -90,11 +90,6 @@ class SlotsEngine:
         if request.sampler == IN_ORDER and not self._composes(request):
             why = "these weights do not read in order" if self._new_tracks(request) else "it writes whole new tracks and changes none"
             raise BadRequest(f"sampler {IN_ORDER!r}: {why}. Leave it out or choose {ANY_ORDER!r}.")
-        if request.drafts not in (None, 1) and not (self.network.critic and self._composes(request)):
-            why = (
-                "these weights cannot choose between drafts" if self._composes(request) else "only whole new tracks, in order, have drafts"
-            )
-            raise BadRequest(f"drafts: {why}. Leave it out.")
         assert len(request.clip.tracks) <= vocab.MAX_TRACKS
 
     def _composes(self, request: Request) -> bool:

@@ -51,9 +51,14 @@ def starts(line: Slots) -> Tensor:
     return line.values_BNF[..., vocab.POSITION] == vocab.SIZES[vocab.POSITION]
 
 
+def notes_of(line: Slots) -> Tensor:
+    """(B, M) the tokens that are."""
+    return ~(starts(line) | line.pad_BN)
+
+
 def past_of(line: Slots, position_BY: Tensor) -> Place:
     """Place (B, Y) of the last Y tokens of a line, if they begin at ``position_BY``, among the notes before them."""
-    return place_at(replace(line, pad_BN=line.pad_BN | starts(line)), position_BY, past=True)
+    return place_at(replace(line, pad_BN=~notes_of(line)), position_BY, past=True)
 
 
 @dataclass(slots=True)
@@ -68,7 +73,7 @@ class Following:
 
 def following(line: Slots) -> Following:
     """What there is to predict."""
-    note_BM = ~(starts(line) | line.pad_BN)
+    note_BM = notes_of(line)
     before_BM = F.pad(note_BM[:, 1:], (0, 1))
     advance_BM = torch.full_like(line.bar_BN, OVER)
     advance_BM[before_BM] = line.bar_BN[note_BM] - line.bar_BN[before_BM]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots
-from musediff.engines.slots.line import following
+from musediff.engines.slots.line import Following, following
 from musediff.engines.slots.reading import InLine, Read
 
 PARTS = ("advance", *vocab.FIELDS)
@@ -22,6 +22,7 @@ PARTS = ("advance", *vocab.FIELDS)
 class Surprise:
     """In nats, of each token what follows it, and of each note its fields."""
 
+    follows: Following
     advance_Y: Tensor
     fields_XF: Tensor
 
@@ -39,7 +40,7 @@ def surprise(network: InLine, line: Slots, read: Read) -> Surprise:
         F.cross_entropy(network.field_logits(field, ahead_XD, values_XF, place).float(), values_XF[:, field], reduction="none")
         for field in range(len(vocab.FIELDS))
     ]
-    return Surprise(advance_Y, torch.stack(fields, -1))
+    return Surprise(follows, advance_Y, torch.stack(fields, -1))
 
 
 def line_losses(network: InLine, line: Slots) -> Tensor:

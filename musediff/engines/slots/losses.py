@@ -136,9 +136,4 @@ def crop(slots: Slots) -> Slots:
     """The same batch with its visible notes moved to the front and the padding behind the longest clip cut off."""
     longest = max(1, int((~slots.pad_BN).sum(1).max()))
     order = slots.pad_BN.long().argsort(stable=True, dim=1)[:, :longest]
-    pick = lambda x: x.gather(1, order)  # noqa: E731
-    values = slots.values_BNF.gather(1, order[..., None].expand(-1, -1, len(vocab.FIELDS)))
-    cut = slots.but(values)
-    for name in ("bar_BN", "track_BN", "index_BN", "ordinal_BN", "given_BN", "pad_BN"):
-        setattr(cut, name, pick(getattr(slots, name)))
-    return cut
+    return slots.of_notes(lambda x: x.gather(1, order.view(*order.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])))

@@ -58,8 +58,8 @@ def _latest(kind_BM: Tensor) -> tuple[Tensor, Tensor]:
     alive_BMM = (kind_BM[:, :, None] == kind_BM[:, None]) & (kind_BM[:, :, None] != _NONE) & (token_M < token_M[:, None])
     same_BMM, length_BMM = alive_BMM, alive_BMM.to(torch.int16)
     for _ in range(LONGEST - 1):  # one note longer: both ends one token back
-        alive_BMM = alive_BMM & torch.nn.functional.pad(same_BMM, (1, -1, 1, -1))
         same_BMM = torch.nn.functional.pad(same_BMM, (1, -1, 1, -1))
+        alive_BMM = alive_BMM & same_BMM
         length_BMM = length_BMM + alive_BMM
     best_BM = (length_BMM.long() * tokens + token_M).amax(-1)
     return best_BM // tokens, best_BM % tokens
