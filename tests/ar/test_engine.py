@@ -18,7 +18,8 @@ from musediff.engines.base import Request
 from musediff.engines.finishing import octave_shift
 from musediff.engines.registry import bundled
 from musediff.engines.slots import layout, vocab
-from musediff.engines.slots.composer import Taste
+from musediff.engines.slots.batch import Place
+from musediff.engines.slots.composer import CHORD_WEIGHT, Taste
 from musediff.engines.slots.composing import Composing
 from musediff.engines.slots.engine import SlotsEngine
 from musediff.engines.slots.line import ADVANCES, in_line
@@ -138,6 +139,35 @@ def test_at_temperature_1_a_class_is_drawn_as_often_as_the_network_says() -> Non
     taste = Taste(1.0, 1.0, 0.0, torch.Generator().manual_seed(0))
     share = torch.bincount(taste.draw(likely.log().expand(40_000, -1), torch.zeros(4), 1.0), minlength=4) / 40_000
     assert torch.allclose(share, likely, atol=0.004) and share[3] > 0.0035
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_pitches_heed_the_chord_a_little_more_than_the_network_says(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside what the network says of the same note with its chord and without."""
+    drawn, of_pitches = list[Tensor](), list[Tensor]()
+    heads, draw = InLine.field_logits, Taste.draw
+
+    def heard(network: InLine, field: int, known_XD: Tensor, chosen_XF: Tensor, place: Place) -> Tensor:
+        said = heads(network, field, known_XD, chosen_XF, place)
+        if field == vocab.PITCH:
+            of_pitches.append(said)
+        return said
+
+    def seen(taste: Taste, logits_XV: Tensor, mask_BV: Tensor, temperature: float) -> Tensor:
+        if logits_XV.shape[1] == vocab.SIZES[vocab.PITCH]:
+            drawn.append(logits_XV)
+        return draw(taste, logits_XV, mask_BV, temperature)
+
+    monkeypatch.setattr(InLine, "field_logits", heard)
+    monkeypatch.setattr(Taste, "draw", seen)
+    clip = make_clip(3)
+    clip = replace(clip, tracks=(replace(clip.tracks[0], notes=()),), chords=clip.chords if known else None)
+    work(engine(), Request(mode="generate", clip=clip, seed=1))
+    with_chord, without = of_pitches[::2], of_pitches[1::2]
+    assert drawn and len(drawn) == len(with_chord) == len(without)
+    for logits, said, free in zip(drawn, with_chord, without, strict=True):
+        assert torch.allclose(logits, said + (CHORD_WEIGHT - 1) * (said - free), atol=1e-5)
+        assert torch.equal(said, free) == (not known)
 
 
 def test_given_tracks_come_first_wherever_they_stand_and_stay() -> None:

@@ -13,13 +13,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from musediff.chords import ANY_CHORD
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.batch import Place, Slots
 from musediff.engines.slots.causal import Cache
 from musediff.engines.slots.constraints import FORBIDDEN
 from musediff.engines.slots.line import ADVANCES, OVER
 from musediff.engines.slots.reading import InLine
 from musediff.engines.slots.sampler import DENSITY_LOGIT, draw_classes, joined, unconditional
+
+# Classifier-free guidance of pitches by the chord alone, in the head. Beside real notes the network plays chord tones as often as they do
+# (within .01), but by its own notes it strays: 120 accompaniments .898 (real .925), 150 melodies .719 (.736); at 1.15 .929, .748, at 1.3
+# .952, .774.
+CHORD_WEIGHT = 1.15
 
 
 @dataclass(slots=True)
@@ -161,11 +167,19 @@ class Composer:
         ahead_XD = self.network.ahead(self.last_XD, bar_XD, on_B.repeat(rows), place)
         chosen_BF = torch.zeros_like(pen.last_BF)
         for which in range(len(vocab.FIELDS)):
-            logits = self.network.field_logits(which, ahead_XD, chosen_BF.repeat(rows, 1), place)
+            logits = self._said(which, ahead_XD, chosen_BF.repeat(rows, 1), place)
             chosen_BF[:, which] = self.taste.draw(logits, self.limits.field(which, pen, chosen_BF), self.taste.temperature)
             if which == vocab.POSITION:
                 place = self.network.past(line, chosen_BF[:, :1].repeat(rows, 1)).row(0)
         return chosen_BF
+
+    def _said(self, which: int, ahead_XD: Tensor, chosen_XF: Tensor, place: Place) -> Tensor:
+        """(X, V) logits of a field; guided by the chord if it is the pitch."""
+        said_XV = self.network.field_logits(which, ahead_XD, chosen_XF, place).float()
+        if which != vocab.PITCH:
+            return said_XV
+        free_XV = self.network.field_logits(which, ahead_XD, chosen_XF, place.without_chord(ANY_CHORD)).float()
+        return free_XV + CHORD_WEIGHT * (said_XV - free_XV)
 
     def _after(self, pen: Pen, values_BF: Tensor, over_B: Tensor) -> Pen:
         """Behind a note, or at the start of the next track."""
