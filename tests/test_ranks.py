@@ -123,7 +123,7 @@ def test_other_weights_and_another_source_are_other_settings(tmp_path, capsys):
     )
     words = [word for word in generate(tmp_path / "a", 2, "--resume") if word not in ("--model", "tiny")]
     code, _, err = run(words, capsys)
-    assert code == 2 and "weights)" in err
+    assert code == 2 and "(sampling, weights)" in err
     (tmp_path / "b" / "clip-1-2.mid").unlink()
     again = ["modify", str(tmp_path / "a" / "clip-1.mid"), "--out", str(tmp_path / "b"), "--num-samples", "2", "--resume", *TINY[:4]]
     (tmp_path / "a" / "clip-1.mid").write_bytes((tmp_path / "a" / "clip-2.mid").read_bytes())
