@@ -1,6 +1,14 @@
-"""Classifier-free guidance, early and late: how much of it both engines apply at which share of the steps."""
+"""Classifier-free guidance: what it makes of a prediction, and how much of it is applied at which share of the steps."""
+
+from torch import Tensor
 
 START = 0.4  # share of the steps without guidance: early guidance hurts, late guidance helps
+
+
+def guided(said: Tensor, free: Tensor, weight: float) -> Tensor:
+    """A prediction (of x0, or logits: what is added to all of a row changes nothing) moved on from the one that knows no condition (Ho and
+    Salimans 2022, https://arxiv.org/abs/2207.12598, equation 6; its w is ``weight`` - 1)."""
+    return free + weight * (said - free)
 
 
 def ramped(weight: float, done: float) -> float:

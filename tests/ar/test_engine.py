@@ -163,9 +163,8 @@ def test_pitches_heed_the_chord_a_little_more_than_the_network_says(known: bool,
     clip = make_clip(3)
     clip = replace(clip, tracks=(replace(clip.tracks[0], notes=()),), chords=clip.chords if known else None)
     work(engine(), Request(mode="generate", clip=clip, seed=1))
-    with_chord, without = of_pitches[::2], of_pitches[1::2]
-    assert drawn and len(drawn) == len(with_chord) == len(without)
-    for logits, said, free in zip(drawn, with_chord, without, strict=True):
+    assert drawn and len(drawn) == len(of_pitches)
+    for logits, (said, free) in zip(drawn, (both.chunk(2) for both in of_pitches), strict=True):
         assert torch.allclose(logits, said + (CHORD_WEIGHT - 1) * (said - free), atol=1e-5)
         assert torch.equal(said, free) == (not known)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from musediff.engines.slots import vocab
-from musediff.engines.slots.causal import HIDDEN, Cache, nearest, relative_attention, skewed
+from musediff.engines.slots.causal import HIDDEN, Cache, nearest, newest_attention, relative_attention, skewed
 from musediff.engines.slots.line import OVER, following, in_line
 from musediff.engines.slots.reading import InLine
 from tests.ar.conftest import cut, line_of, network, slots_of, two_way_network
@@ -17,16 +17,15 @@ from tests.ar.conftest import cut, line_of, network, slots_of, two_way_network
 
 def by_definition(bare: Tensor, q: Tensor, k: Tensor, v: Tensor, distance_HTE: Tensor, attend_B11P: Tensor) -> Tensor:
     """Pair by pair."""
-    batch, heads, new, width = q.shape
+    batch, heads, notes, width = q.shape
     conditions, most = attend_B11P.shape[-1], distance_HTE.shape[1]
-    first = k.shape[2] - conditions - new  # tokens of notes before the new ones
     out = torch.zeros_like(q)
     for b in range(batch):
         for h in range(heads):
-            for i in range(new):
+            for i in range(notes):
                 score = torch.full((k.shape[2],), -torch.inf)
                 for j in range(k.shape[2]):
-                    back = first + i - (j - conditions)
+                    back = i - (j - conditions)
                     if j < conditions:
                         score[j] = q[b, h, i] @ k[b, h, j] if attend_B11P[b, 0, 0, j] else -torch.inf
                     elif back >= 0:
@@ -36,15 +35,17 @@ def by_definition(bare: Tensor, q: Tensor, k: Tensor, v: Tensor, distance_HTE: T
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.integers(1, 12), st.integers(0, 99))
-def test_relative_attention_is_what_its_definition_says(new: int, before: int, conditions: int, most: int, seed: int) -> None:
+@given(st.integers(1, 14), st.integers(1, 4), st.integers(1, 12), st.integers(0, 99))
+def test_relative_attention_is_what_its_definition_says(notes: int, conditions: int, most: int, seed: int) -> None:
+    """Of all notes at once, and of the last one alone."""
     generator = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
-    tokens = conditions + before - 1 + new
-    bare, q, k, v = draw(2, 2, new, 4), draw(2, 2, new, 4), draw(2, 2, tokens, 4), draw(2, 2, tokens, 4)
+    bare, q, k, v = draw(2, 2, notes, 4), draw(2, 2, notes, 4), draw(2, 2, conditions + notes, 4), draw(2, 2, conditions + notes, 4)
     distance, attend = draw(2, most, 4), torch.rand(2, 1, 1, conditions, generator=generator) < 0.7
-    found = relative_attention(bare, q, k, v, distance, attend)
-    assert torch.allclose(found, by_definition(bare, q, k, v, distance, attend), atol=1e-5)
+    expected = by_definition(bare, q, k, v, distance, attend)
+    assert torch.allclose(relative_attention(bare, q, k, v, distance, attend), expected, atol=1e-5)
+    newest = newest_attention(bare[:, :, -1:], q[:, :, -1:], k, v, distance, attend)
+    assert torch.allclose(newest, expected[:, :, -1:], atol=1e-5)
 
 
 def test_what_is_beyond_the_farthest_distance_is_as_far() -> None:
@@ -103,6 +104,7 @@ def test_reading_with_a_cache_is_reading_at_once(net: InLine, first: int) -> Non
     line = line_of(3, tracks=2)
     whole, known, caches = net.read_line(line), net.known(line), [Cache() for _ in net.blocks]
     read = net.begin(cut(line, 0, first), known, caches)
-    rest = [net.go_on(cut(line, 0, end), known, caches) for end in range(first + 1, line.pad_BN.shape[1] + 1)]
+    so_far = [cut(line, 0, end) for end in range(first + 1, line.pad_BN.shape[1] + 1)]
+    rest = [net.go_on(part, net.past(part, part.values_BNF[:, -1:, vocab.POSITION]), known, caches) for part in so_far]
     assert torch.allclose(read.bar_BRD, whole.bar_BRD, atol=1e-5)
     assert torch.allclose(torch.cat((read.line_BMD, torch.stack(rest, 1)), 1), whole.line_BMD, atol=1e-5)

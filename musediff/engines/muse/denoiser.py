@@ -13,7 +13,7 @@ from torch import Tensor
 
 from musediff.clip import Clip
 from musediff.engines.finishing import velocity_limits
-from musediff.engines.guidance import ramped
+from musediff.engines.guidance import guided, ramped
 from musediff.engines.muse.canvas import Canvas, forget
 from musediff.engines.muse.network import MuseNetwork
 from musediff.engines.muse.process import rounding
@@ -81,11 +81,11 @@ class WindowDenoiser:
         weight = ramped(self.reading.guidance, self.visits / self.total)
         found_BLD, *free = [self._predict(which, x_BLD, t) for which in range(1 if weight == 1 else len(self.prefixes))]
         if free and blend is None:
-            found_BLD = free[0] + weight * (found_BLD - free[0])
+            found_BLD = guided(found_BLD, free[0], weight)
         score_BLV = self.network.logits(found_BLD).log_softmax(-1)
         if free and blend is not None:
             free_BLV = self.network.logits(free[0]).log_softmax(-1)
-            score_BLV = (free_BLV + weight * (score_BLV - free_BLV)).log_softmax(-1)
+            score_BLV = guided(score_BLV, free_BLV, weight).log_softmax(-1)
         self.score_BLV = score_BLV + self.allowed_V
         self.visits += 1
         if self.visits > (1 - self.reading.clamped) * self.total:

@@ -82,6 +82,10 @@ class Place:
         """Of places (B, Y) those of one Y."""
         return Place(*(getattr(self, f.name)[:, which] for f in fields(self)))
 
+    def joined(self, other: "Place") -> "Place":
+        """Both sets."""
+        return Place(*(torch.cat((getattr(self, f.name), getattr(other, f.name))) for f in fields(self)))
+
     def without_chord(self, chord: int) -> "Place":
         """The same under another chord everywhere."""
         return replace(self, chord_X=torch.full_like(self.chord_X, chord))

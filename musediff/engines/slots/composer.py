@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from musediff.chords import ANY_CHORD
+from musediff.engines.guidance import guided
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Place, Slots
 from musediff.engines.slots.causal import Cache
@@ -26,11 +27,13 @@ from musediff.engines.slots.sampler import DENSITY_LOGIT, draw_classes, joined, 
 # (within .01), but by its own notes it strays: 120 accompaniments .898 (real .925), 150 melodies .719 (.736); at 1.15 .929, .748, at 1.3
 # .952, .774.
 CHORD_WEIGHT = 1.15
+HIDDEN = torch.tensor(vocab.SIZES)  # (F,)
 
 
 @dataclass(slots=True)
 class Pen:
-    """Where each variant is: its track, its bar, the notes in both so far, the last one's classes. ``done``: all tracks are over."""
+    """Where each variant is: its track, its bar, the notes in both so far, the last one's classes; ``HIDDEN`` ones at the start of a
+    track. ``done``: all tracks are over."""
 
     track_B: Tensor
     bar_B: Tensor
@@ -42,8 +45,24 @@ class Pen:
     @classmethod
     def at_start(cls, variants: int, track: int) -> "Pen":
         zero_B = torch.zeros(variants, dtype=torch.long)
-        start_BF = torch.tensor(vocab.SIZES).repeat(variants, 1)
-        return cls(zero_B + track, zero_B, zero_B, zero_B, start_BF, zero_B.bool())
+        return cls(zero_B + track, zero_B, zero_B, zero_B, HIDDEN.expand(variants, -1), zero_B.bool())
+
+    def moved(self, over_B: Tensor, on_B: Tensor, tracks: int) -> "Pen":
+        """To the bar of the next note; where a track is over, to the start of the next one, or, behind the last, done."""
+        track_B = self.track_B + over_B
+        return Pen(
+            track_B.clamp(max=tracks - 1),
+            torch.where(over_B, 0, self.bar_B + on_B),
+            torch.where(over_B | (on_B > 0), 0, self.in_bar_B),
+            torch.where(over_B, 0, self.in_track_B),
+            torch.where(over_B[:, None], HIDDEN, self.last_BF),
+            self.done_B | (track_B >= tracks),
+        )
+
+    def behind(self, note_B: Tensor, values_BF: Tensor) -> "Pen":
+        """Where there is a note now, behind it."""
+        last_BF = torch.where(note_B[:, None], values_BF, self.last_BF)
+        return replace(self, in_bar_B=self.in_bar_B + note_B, in_track_B=self.in_track_B + note_B, last_BF=last_BF)
 
 
 @dataclass(slots=True)
@@ -101,8 +120,7 @@ class Taste:
         """
         said = logits_XV.float().log_softmax(-1)
         if self.guidance != 1.0:
-            conditional, free = said.chunk(2)
-            said = free + self.guidance * (conditional - free)
+            said = guided(*said.chunk(2), self.guidance)
         return draw_classes(said + mask_BV, temperature, self.generator)
 
 
@@ -142,70 +160,58 @@ class Composer:
 
     def write(self) -> None:
         """One token more in every variant: a note, or the start of the next track where one is over."""
-        pen, taste = self.pen, self.taste
+        taste = self.taste
         more_V = torch.zeros(ADVANCES)
         more_V[0] = DENSITY_LOGIT * taste.density
-        advance_B = taste.draw(self.network.advance_logits(self.last_XD), self.limits.advance(pen) + more_V, 1.0)
+        advance_B = taste.draw(self.network.advance_logits(self.last_XD), self.limits.advance(self.pen) + more_V, 1.0)
         over_B = advance_B == OVER
         on_B = torch.where(over_B, 0, advance_B)
-        moved = replace(pen, bar_B=pen.bar_B + on_B, in_bar_B=torch.where(on_B > 0, 0, pen.in_bar_B))
-        values_BF = self._fields(moved, on_B)
-        self.written.append(Written(~(over_B | pen.done_B), moved.track_B, moved.bar_B, values_BF))
-        self.pen = self._after(moved, values_BF, over_B)
-        if not self.finished:
-            index_B, ordinal_B = (torch.where(over_B, 0, place_B) for place_B in (moved.in_bar_B, moved.in_track_B))
-            self.line = self._with(self.pen, self.pen.last_BF, index_B, ordinal_B)
-            self.last_XD = self.network.go_on(self.line, self.known, self.caches)
+        pen = self.pen = self.pen.moved(over_B, on_B, self.limits.tracks)
+        if self.finished:
+            return
+        self.line = self._with_one_more(pen)
+        values_BF, place = self._fields(pen, on_B, over_B)
+        self.line.values_BNF[:, -1] = self._for_all_rows(values_BF)
+        new_B = ~(over_B | pen.done_B)
+        self.written.append(Written(new_B, pen.track_B, pen.bar_B, values_BF))
+        self.pen = pen.behind(~over_B, values_BF)
+        self.last_XD = self.network.go_on(self.line, place, self.known, self.caches)
 
-    def _fields(self, pen: Pen, on_B: Tensor) -> Tensor:
-        """(B, F) classes of the next note."""
-        rows = len(self.last_XD) // len(on_B)
-        masked_BF = torch.tensor(vocab.SIZES).expand_as(pen.last_BF)
-        line = self._with(pen, masked_BF, pen.in_bar_B, pen.in_track_B)
-        place = self.network.past(line, masked_BF[:, :1].repeat(rows, 1)).row(0)
-        bar_XD = self.bar_XRD[torch.arange(len(self.last_XD)), pen.bar_B.repeat(rows)]
-        ahead_XD = self.network.ahead(self.last_XD, bar_XD, on_B.repeat(rows), place)
+    def _fields(self, pen: Pen, on_B: Tensor, over_B: Tensor) -> tuple[Tensor, Place]:
+        """(B, F) classes of the last token of the line, which is hidden as yet, and what is around it. Starts of tracks stay hidden."""
+        hidden_BF = HIDDEN.expand_as(pen.last_BF)
+        place = self._around(hidden_BF)
+        bar_XD = self.bar_XRD[torch.arange(len(self.last_XD)), self._for_all_rows(pen.bar_B)]
+        ahead_XD = self.network.ahead(self.last_XD, bar_XD, self._for_all_rows(on_B), place.row(0))
         chosen_BF = torch.zeros_like(pen.last_BF)
         for which in range(len(vocab.FIELDS)):
-            logits = self._said(which, ahead_XD, chosen_BF.repeat(rows, 1), place)
+            logits = self._said(which, ahead_XD, self._for_all_rows(chosen_BF), place.row(0))
             chosen_BF[:, which] = self.taste.draw(logits, self.limits.field(which, pen, chosen_BF), self.taste.temperature)
             if which == vocab.POSITION:
-                place = self.network.past(line, chosen_BF[:, :1].repeat(rows, 1)).row(0)
-        return chosen_BF
+                place = self._around(torch.where(over_B[:, None], hidden_BF, chosen_BF))
+        return torch.where(over_B[:, None], hidden_BF, chosen_BF), place
+
+    def _around(self, values_BF: Tensor) -> Place:
+        """Of the last token (X, 1), if it begins there."""
+        return self.network.past(self.line, self._for_all_rows(values_BF[:, vocab.POSITION, None]))
 
     def _said(self, which: int, ahead_XD: Tensor, chosen_XF: Tensor, place: Place) -> Tensor:
         """(X, V) logits of a field; guided by the chord if it is the pitch."""
-        said_XV = self.network.field_logits(which, ahead_XD, chosen_XF, place).float()
         if which != vocab.PITCH:
-            return said_XV
-        free_XV = self.network.field_logits(which, ahead_XD, chosen_XF, place.without_chord(ANY_CHORD)).float()
-        return free_XV + CHORD_WEIGHT * (said_XV - free_XV)
+            return self.network.field_logits(which, ahead_XD, chosen_XF, place).float()
+        both = place.joined(place.without_chord(ANY_CHORD))
+        said_XV, free_XV = self.network.field_logits(which, ahead_XD.repeat(2, 1), chosen_XF.repeat(2, 1), both).float().chunk(2)
+        return guided(said_XV, free_XV, CHORD_WEIGHT)
 
-    def _after(self, pen: Pen, values_BF: Tensor, over_B: Tensor) -> Pen:
-        """Behind a note, or at the start of the next track."""
-        fresh = Pen.at_start(len(over_B), 0)
-        track_B = pen.track_B + over_B
-        done_B = pen.done_B | (track_B >= self.limits.tracks)
-        return Pen(
-            track_B.clamp(max=self.limits.tracks - 1),
-            torch.where(over_B, 0, pen.bar_B),
-            torch.where(over_B, 0, pen.in_bar_B + 1),
-            torch.where(over_B, 0, pen.in_track_B + 1),
-            torch.where(over_B[:, None], fresh.last_BF, values_BF),
-            done_B,
-        )
+    def _with_one_more(self, pen: Pen) -> Slots:
+        """The line with one hidden token more in every row; padding in variants that are done."""
+        new = {
+            "values_BNF": HIDDEN.expand_as(pen.last_BF), "bar_BN": pen.bar_B, "track_BN": pen.track_B, "index_BN": pen.in_bar_B,
+            "ordinal_BN": pen.in_track_B, "given_BN": torch.zeros_like(pen.done_B), "pad_BN": pen.done_B,
+        }  # fmt: skip
+        more = {name: torch.cat((getattr(self.line, name), self._for_all_rows(x)[:, None]), 1) for name, x in new.items()}
+        return replace(self.line, **more)
 
-    def _with(self, pen: Pen, values_BF: Tensor, index_B: Tensor, ordinal_B: Tensor) -> Slots:
-        """The line with one token more in every row; padding in variants that are done."""
-        line, rows = self.line, len(self.line.bar_BN) // len(index_B)
-        more = lambda so_far, new: torch.cat((so_far, new.repeat(rows, *[1] * (new.ndim - 1))[:, None]), 1)  # noqa: E731
-        return replace(
-            line,
-            values_BNF=more(line.values_BNF, values_BF),
-            bar_BN=more(line.bar_BN, pen.bar_B),
-            track_BN=more(line.track_BN, pen.track_B),
-            index_BN=more(line.index_BN, index_B),
-            ordinal_BN=more(line.ordinal_BN, ordinal_B),
-            given_BN=more(line.given_BN, torch.zeros_like(pen.done_B)),
-            pad_BN=more(line.pad_BN, pen.done_B),
-        )
+    def _for_all_rows(self, x_B: Tensor) -> Tensor:
+        """(X, …) what holds for the variants, for the rows without conditions too."""
+        return x_B if self.taste.guidance == 1.0 else x_B.repeat(2, *[1] * (x_B.ndim - 1))

@@ -68,15 +68,16 @@ class InLine(Conditioned):
 
     def begin(self, line: Slots, known: Known, caches: list[Cache] | None = None) -> Read:
         """As ``read_line``; fills the caches, one for each layer, for ``go_on``."""
-        sequence = torch.cat((known.sequence_BPD, self._embed_line(line, known, line.pad_BN.shape[1])), 1)
+        around = self.past(line, line.values_BNF[..., vocab.POSITION])
+        sequence = torch.cat((known.sequence_BPD, self._embed_line(line, known, around)), 1)
         coordinates = torch.cat((self._places_of_conditions(line), _places(line)), 1)
         read = self._through(sequence, coordinates, known, caches)
         bars, conditions = known.bar_BRD.shape[1], known.sequence_BPD.shape[1]
         return Read(read[:, conditions:], read[:, conditions - bars : conditions])
 
-    def go_on(self, line: Slots, known: Known, caches: list[Cache]) -> Tensor:
-        """(B, D) what is known after a line whose last token is new."""
-        x_B1D, places = self._embed_line(line, known, 1), _places(line)[:, -1:]
+    def go_on(self, line: Slots, around: Place, known: Known, caches: list[Cache]) -> Tensor:
+        """(B, D) what is known after a line whose last token is new. ``around``: what is around that token, see ``past``."""
+        x_B1D, places = self._embed_line(line, known, around), _places(line)[:, -1:]
         return self._through(x_B1D, places, known, caches)[:, -1]
 
     def known(self, line: Slots) -> Known:
@@ -92,13 +93,12 @@ class InLine(Conditioned):
             x_BLD = block(x_BLD, known.attend_B11P, cosine, sine, True, None if caches is None else caches[i])
         return self.norm(x_BLD)
 
-    def _embed_line(self, line: Slots, known: Known, last: int) -> Tensor:
-        """(B, Y, D) the last Y tokens."""
-        batch = torch.arange(len(line.bar_BN), device=line.bar_BN.device)[:, None]
+    def _embed_line(self, line: Slots, known: Known, around: Place) -> Tensor:
+        """(B, Y, D) the last Y tokens; ``around``: what is around these."""
+        batch, last = torch.arange(len(line.bar_BN), device=line.bar_BN.device)[:, None], around.chord_X.shape[1]
         values_BYF, index_BY, bar_BY, track_BY = (
             x[:, x.shape[1] - last :] for x in (line.values_BNF, line.index_BN, line.bar_BN, line.track_BN)
         )
-        around = self.past(line, values_BYF[..., vocab.POSITION])
         values = sum(table(values_BYF[..., f]) for f, table in enumerate(self.value))
         place = self.index(index_BY) + known.bar_BRD[batch, bar_BY] + known.part_BKD[batch, track_BY]
         told = values + place + self.sounding(around.chord_X) + self.kind.weight[4]

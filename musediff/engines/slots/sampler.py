@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from musediff.chords import ANY_CHORD
-from musediff.engines.guidance import ramped
+from musediff.engines.guidance import guided, ramped
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Place, Slots, place_at
 from musediff.engines.slots.constraints import FORBIDDEN
@@ -122,7 +122,7 @@ class FieldSampler:
             return said
         free_place = None if place is None else place.without_chord(ANY_CHORD)
         free = self.network.field_logits(field, streams[1], chosen_XF, free_place).float().log_softmax(-1)
-        return (free + guidance * (said - free)).log_softmax(-1)
+        return guided(said, free, guidance).log_softmax(-1)
 
 
 def joined(a: Slots, b: Slots) -> Slots:
