@@ -17,7 +17,7 @@ export GOMP_SPINCOUNT ?= 0
 export GRADIO_ANALYTICS_ENABLED ?= False
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test lint format types bench train-tiny chaos data clean synth browser
+.PHONY: help setup setup-dev demo test lint format types bench train-tiny weights chaos data clean synth browser
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,13 @@ train-tiny: setup  ## train a tiny model on the sample data in two processes, un
 	rm -rf runs/tiny
 	$(BIN)/python -m musediff data build --corpus pop909 --source tests/assets/sample --out build/sample.npz --force
 	$(BIN)/python -m train slots-tiny --distributed --nproc-per-node 2 --data build/sample.npz --out runs/tiny $(ARGS)
+
+OUT     ?= runs/slots
+MINUTES ?= 134
+weights: setup data  ## train the bundled slots weights from the start, in two processes: two and a half hours on two cores (OUT=folder, MINUTES=N)
+	$(BIN)/python -m train slots-small --distributed --nproc-per-node 2 --tokens 2500 --minutes $(MINUTES) --data build/clips.npz --out $(OUT)
+	$(BIN)/torchrun --standalone --nproc-per-node 2 -m train.critic $(OUT)/weights --data build/clips.npz --out $(OUT)/critic
+	$(BIN)/python -m train.bundle $(OUT)/critic --data build/clips.npz --out $(OUT)/bundled
 
 chaos: setup  ## kill a training run 20 times at random moments: it has to end as if nothing had happened (ARGS='--times 3')
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -3,11 +3,9 @@
 Adds the calibration of the strength slider, measured with these weights on held-out clips.
 """
 
-import argparse
 import os
 import sys
 from itertools import pairwise
-from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
@@ -16,12 +14,12 @@ from tqdm import tqdm
 
 from musediff import checkpoint
 from musediff.cli import guarded
-from musediff.cli_options import count
 from musediff.clip import ROLES, Clip
 from musediff.data import store as packed
 from musediff.data.clips import clip_at
 from musediff.engines.calibration import UNCHANGED
 from musediff.pipeline import MusePipeline, Sampling
+from train.arguments import weights_parser
 from train.evaluate_edits import share_changed
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -46,13 +44,7 @@ def held_out(store: packed.Store, number: int) -> list[Clip]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m train.bundle", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--clips", type=count, default=30, metavar="N", help="held-out clips for the calibration (default 30)")
+    parser = weights_parser("bundle", str(__doc__), 30, "held-out clips for the calibration")
     args = parser.parse_args()
     plain = MusePipeline.load(args.weights)
     plain.engine.calibration = UNCHANGED

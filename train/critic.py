@@ -4,12 +4,10 @@ Writes clips from the metadata of training clips and learns to tell them from th
 they repeat themselves. The other tensors stay as they are. Under torchrun the processes write a share of the clips each.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # see app.py
@@ -22,7 +20,6 @@ from tqdm import tqdm
 
 from musediff import checkpoint
 from musediff.cli import guarded
-from musediff.cli_options import count
 from musediff.clip import BAR_TICKS, TIME_SIGNATURES, Track
 from musediff.data import store as packed
 from musediff.engines.slots import vocab
@@ -39,6 +36,7 @@ from musediff.errors import BadRequest
 from musediff.gather import joined
 from musediff.metrics.ranking import auc
 from musediff.ranks import from_environment
+from train.arguments import weights_parser
 from train.recipes import slots_small
 
 TOGETHER = 48  # clips written at once
@@ -111,13 +109,7 @@ def told(critic: Critic, real: Tensor, made: Tensor) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m train.critic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("--data", type=Path, required=True, metavar="FILE.npz")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--clips", type=count, default=8000, metavar="N", help="training clips to learn from (default 8000)")
+    parser = weights_parser("critic", str(__doc__), 8000, "training clips to learn from")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     network, store, ranks = SlotsEngine.load(args.weights).network, packed.load(args.data), from_environment()

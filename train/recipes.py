@@ -75,8 +75,9 @@ def slots_tiny() -> SlotsRecipe:
 
 
 def slots_small() -> SlotsRecipe:
-    """6.2 M parameters, for two hours or more on two CPU cores."""
-    return SlotsRecipe(network=NetworkConfig(width=256, layers=6, heads=4, neighbours=True, distances=64), minutes=120)
+    """6.2 M parameters, for two hours or more on two CPU cores. Most batches are read in line: that learns fastest, and helps the rest."""
+    network = NetworkConfig(width=256, layers=6, heads=4, neighbours=True, distances=64)
+    return SlotsRecipe(network=network, minutes=120, notes_every=2, count_every=4)
 
 
 def slots_base() -> SlotsRecipe:
