@@ -19,7 +19,7 @@ from musediff.engines.finishing import octave_shift
 from musediff.engines.registry import bundled
 from musediff.engines.slots import layout, vocab
 from musediff.engines.slots.batch import Place
-from musediff.engines.slots.composer import CHORD_WEIGHT, Taste
+from musediff.engines.slots.composer import CHORD_WEIGHT, PITCH_TEMPERATURE, Taste
 from musediff.engines.slots.composing import Composing
 from musediff.engines.slots.engine import SlotsEngine
 from musediff.engines.slots.line import ADVANCES, in_line
@@ -142,9 +142,11 @@ def test_at_temperature_1_a_class_is_drawn_as_often_as_the_network_says() -> Non
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_pitches_heed_the_chord_a_little_more_than_the_network_says(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside what the network says of the same note with its chord and without."""
-    drawn, of_pitches = list[Tensor](), list[Tensor]()
+def test_pitches_heed_the_chord_a_little_more_than_the_network_says_and_are_drawn_cooler(
+    known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside what the network says of the same note with its chord and without; of the temperature that is asked for."""
+    drawn, of_pitches, temperatures = list[Tensor](), list[Tensor](), set[tuple[bool, float]]()
     heads, draw = InLine.field_logits, Taste.draw
 
     def heard(network: InLine, field: int, known_XD: Tensor, chosen_XF: Tensor, place: Place) -> Tensor:
@@ -154,7 +156,10 @@ def test_pitches_heed_the_chord_a_little_more_than_the_network_says(known: bool,
         return said
 
     def seen(taste: Taste, logits_XV: Tensor, mask_BV: Tensor, temperature: float) -> Tensor:
-        if logits_XV.shape[1] == vocab.SIZES[vocab.PITCH]:
+        pitch = logits_XV.shape[1] == vocab.SIZES[vocab.PITCH]
+        if logits_XV.shape[1] != ADVANCES:
+            temperatures.add((pitch, temperature))
+        if pitch:
             drawn.append(logits_XV)
         return draw(taste, logits_XV, mask_BV, temperature)
 
@@ -162,7 +167,8 @@ def test_pitches_heed_the_chord_a_little_more_than_the_network_says(known: bool,
     monkeypatch.setattr(Taste, "draw", seen)
     clip = make_clip(3)
     clip = replace(clip, tracks=(replace(clip.tracks[0], notes=()),), chords=clip.chords if known else None)
-    work(engine(), Request(mode="generate", clip=clip, seed=1))
+    work(engine(), Request(mode="generate", clip=clip, temperature=0.8, seed=1))
+    assert temperatures == {(True, 0.8 * PITCH_TEMPERATURE), (False, 0.8)}
     assert drawn and len(drawn) == len(of_pitches)
     for logits, (said, free) in zip(drawn, (both.chunk(2) for both in of_pitches), strict=True):
         assert torch.allclose(logits, said + (CHORD_WEIGHT - 1) * (said - free), atol=1e-5)
