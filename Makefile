@@ -48,20 +48,26 @@ train-tiny: setup  ## train a tiny model on the sample data in two processes, un
 	$(BIN)/python -m musediff data build --corpus pop909 --source tests/assets/sample --out build/sample.npz --force
 	$(BIN)/python -m train slots-tiny --distributed --nproc-per-node 2 --data build/sample.npz --out runs/tiny $(ARGS)
 
-OUT     ?= runs/slots
-MINUTES ?= 134
-weights: setup data  ## train the bundled slots weights from the start, in two processes: two and a half hours on two cores (OUT=folder, MINUTES=N)
-	$(BIN)/python -m train slots-small --distributed --nproc-per-node 2 --tokens 2500 --minutes $(MINUTES) --data build/clips.npz --out $(OUT)
-	$(BIN)/torchrun --standalone --nproc-per-node 2 -m train.critic $(OUT)/weights --data build/clips.npz --out $(OUT)/critic
-	$(BIN)/python -m train.bundle $(OUT)/critic --data build/clips.npz --out $(OUT)/bundled
+RUN     = runs/slots
+MINUTES = 126
+weights: setup build/clips.npz  ## train slots weights like the bundled ones from the start: on two cores (RUN=folder, MINUTES=126)
+	$(BIN)/python -m train slots-small --distributed --nproc-per-node 2 --device cpu --tokens 2500 --minutes $(MINUTES) \
+		--data build/clips.npz --out $(RUN)
+	$(BIN)/torchrun --standalone --nproc-per-node 2 -m train.critic $(RUN)/weights --data build/clips.npz --out $(RUN)/critic
+	$(BIN)/python -m train.bundle $(RUN)/critic --data build/clips.npz --out $(RUN)/bundled
 
 chaos: setup  ## kill a training run 20 times at random moments: it has to end as if nothing had happened (ARGS='--times 3')
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 CORPORA ?= ../shared/data
+BUILD   = $(BIN)/python -m musediff data build --all "$(CORPORA)" --out build/clips.npz
 data: setup  ## pack every corpus archive under CORPORA=folder into build/clips.npz
 	mkdir -p build
-	$(BIN)/python -m musediff data build --all "$(CORPORA)" --out build/clips.npz $(ARGS)
+	$(BUILD) $(ARGS)
+
+build/clips.npz: | setup
+	mkdir -p build
+	$(BUILD)
 
 clean:  ## remove .venv and what the tools leave behind
 	rm -rf $(VENV) build runs outputs .pytest_cache .ruff_cache .mypy_cache .hypothesis musediff.egg-info

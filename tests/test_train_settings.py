@@ -66,7 +66,7 @@ def test_any_number_in_its_range_arrives_in_its_field_and_others_are_refused(dat
     alone = [s for s in SETTINGS if fields.get(s.field) in (int, float) and s.name not in ("width", "heads")]
     setting = data.draw(st.sampled_from(alone))
     low, high = setting.low, min(setting.high, 1e12)
-    least = 1 if setting.name == "distances" and type(recipe()) is ArRecipe else low  # see choose.check
+    least = 1 if setting.name == "distances" and isinstance(recipe(), ArRecipe) else low  # see choose.check
     whole = fields[setting.field] is int
     value = data.draw(st.integers(int(least), int(min(high, 5000))) if whole else st.floats(low, high, allow_subnormal=False))
     name = recipe.__name__.replace("_", "-")

@@ -6,8 +6,8 @@ START = 0.4  # share of the steps without guidance: early guidance hurts, late g
 
 
 def guided(said: Tensor, free: Tensor, weight: float) -> Tensor:
-    """A prediction (of x0, or logits: what is added to all of a row changes nothing) moved on from the one that knows no condition (Ho and
-    Salimans 2022, https://arxiv.org/abs/2207.12598, equation 6; its w is ``weight`` - 1)."""
+    """A prediction, of x0 or of logits (normalised or not), moved on from the one that knows no condition (Ho and Salimans 2022,
+    https://arxiv.org/abs/2207.12598, equation 6; its w is ``weight`` - 1)."""
     return free + weight * (said - free)
 
 

@@ -18,12 +18,13 @@ from musediff.engines.base import Request
 from musediff.engines.finishing import octave_shift
 from musediff.engines.registry import bundled
 from musediff.engines.slots import layout, vocab
-from musediff.engines.slots.batch import Place
+from musediff.engines.slots.batch import Place, Slots
 from musediff.engines.slots.composer import CHORD_WEIGHT, PITCH_TEMPERATURE, Taste
 from musediff.engines.slots.composing import Composing
 from musediff.engines.slots.engine import SlotsEngine
 from musediff.engines.slots.line import ADVANCES, in_line
 from musediff.engines.slots.reading import InLine
+from musediff.engines.slots.sampler import unconditional
 from musediff.errors import BadCheckpoint, BadRequest
 from musediff.metrics.control import chord_tone_ratio
 from musediff.pipeline import MusePipeline, Sampling
@@ -103,7 +104,8 @@ def test_a_bar_that_holds_no_more_is_left(where: str) -> None:
 def test_every_note_is_drawn_from_what_reading_all_before_it_at_once_says(
     make: Maker, guidance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The logits of the first variant's advances, as they were drawn from the cache, beside those of its finished line."""
+    """The logits of the advances, as they were drawn from the cache, beside those of the finished lines; under guidance also those of
+    the lines without conditions."""
     made, seen = make(), list[Tensor]()
     heads = InLine.advance_logits
 
@@ -116,21 +118,28 @@ def test_every_note_is_drawn_from_what_reading_all_before_it_at_once_says(
     with monkeypatch.context() as patch:
         patch.setattr(InLine, "advance_logits", watched)
         state, _ = work(made, request)
+    tokens = state.line.pad_BN.shape[1]  # up to the start of the first new track
+    for variant in range(3):
+        line = finished(state, clip, variant)
+        for row, said in ((variant, line), *([(3 + variant, unconditional(line))] if guidance != 1 else [])):
+            expected = heads(made.network, made.network.read_line(said).line_BMD[0, tokens - 1 :])
+            assert torch.allclose(torch.stack([logits[row] for logits in seen[: len(expected)]]), expected, atol=1e-4)
+
+
+def finished(state: Composing, clip: Clip, variant: int) -> Slots:
+    """The line of a variant, of the given notes and what was written."""
     composer = state.composer
     assert composer is not None
-    mine = [step for step in composer.written if step.new_B[0]]
+    mine = [step for step in composer.written if step.new_B[variant]]
     rows = layout.start_row(layout.encode_clip(clip), np.zeros((4, 3), bool), np.zeros(4, bool))
-    track, bar = (np.array([int(getattr(step, name)[0]) for step in mine]) for name in ("track_B", "bar_B"))
-    values = np.array([step.values_BF[0].numpy() for step in mine])
+    track, bar = (np.array([int(getattr(step, name)[variant]) for step in mine]) for name in ("track_B", "bar_B"))
+    values = np.array([step.values_BF[variant].numpy() for step in mine])
     closed = np.zeros((len(mine), 4), bool)
     new = layout.Row(track, bar, values, np.full(len(mine), layout.NEW), closed, closed)
     joined = layout.Row(*(np.concatenate((getattr(rows, name), getattr(new, name))) for name in layout.Row.__dataclass_fields__))
     line = in_line(layout.batch([joined], clip)[0])
-    tokens = state.line.pad_BN.shape[1]  # up to the start of the first new track
-    expected = heads(made.network, made.network.read_line(line).line_BMD[0, tokens - 1 :])
-    assert len(expected) == len(mine) + 2
-    found = torch.stack([logits[0] for logits in seen[: len(expected)]])
-    assert torch.allclose(found, expected, atol=1e-4)
+    assert line.pad_BN.shape[1] == state.line.pad_BN.shape[1] + len(mine) + 1
+    return line
 
 
 def test_at_temperature_1_a_class_is_drawn_as_often_as_the_network_says() -> None:
@@ -146,7 +155,7 @@ def test_pitches_heed_the_chord_a_little_more_than_the_network_says_and_are_draw
     known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside what the network says of the same note with its chord and without; of the temperature that is asked for."""
-    drawn, of_pitches, temperatures = list[Tensor](), list[Tensor](), set[tuple[bool, float]]()
+    drawn, of_pitches, temperatures = list[Tensor](), list[Tensor](), set[tuple[str, float]]()
     heads, draw = InLine.field_logits, Taste.draw
 
     def heard(network: InLine, field: int, known_XD: Tensor, chosen_XF: Tensor, place: Place) -> Tensor:
@@ -156,10 +165,9 @@ def test_pitches_heed_the_chord_a_little_more_than_the_network_says_and_are_draw
         return said
 
     def seen(taste: Taste, logits_XV: Tensor, mask_BV: Tensor, temperature: float) -> Tensor:
-        pitch = logits_XV.shape[1] == vocab.SIZES[vocab.PITCH]
-        if logits_XV.shape[1] != ADVANCES:
-            temperatures.add((pitch, temperature))
-        if pitch:
+        what = {ADVANCES: "advance", vocab.SIZES[vocab.PITCH]: "pitch"}.get(logits_XV.shape[1], "other")
+        temperatures.add((what, temperature))
+        if what == "pitch":
             drawn.append(logits_XV)
         return draw(taste, logits_XV, mask_BV, temperature)
 
@@ -168,11 +176,12 @@ def test_pitches_heed_the_chord_a_little_more_than_the_network_says_and_are_draw
     clip = make_clip(3)
     clip = replace(clip, tracks=(replace(clip.tracks[0], notes=()),), chords=clip.chords if known else None)
     work(engine(), Request(mode="generate", clip=clip, temperature=0.8, seed=1))
-    assert temperatures == {(True, 0.8 * PITCH_TEMPERATURE), (False, 0.8)}
+    assert temperatures == {("advance", 1.0), ("pitch", 0.8 * PITCH_TEMPERATURE), ("other", 0.8)}
+    assert PITCH_TEMPERATURE < 1 < CHORD_WEIGHT
     assert drawn and len(drawn) == len(of_pitches)
     for logits, (said, free) in zip(drawn, (both.chunk(2) for both in of_pitches), strict=True):
         assert torch.allclose(logits, said + (CHORD_WEIGHT - 1) * (said - free), atol=1e-5)
-        assert torch.equal(said, free) == (not known)
+        assert torch.allclose(said, free, atol=1e-5) == (not known)
 
 
 def test_given_tracks_come_first_wherever_they_stand_and_stay() -> None:

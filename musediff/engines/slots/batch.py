@@ -56,6 +56,11 @@ class Slots:
         return replace(self, values_BNF=values_BNF)
 
 
+def masked(device: torch.device | None = None) -> Tensor:
+    """(F,) the class of each field that says it is hidden."""
+    return torch.tensor(vocab.SIZES, device=device)
+
+
 def chord_at(slots: Slots, position_BY: Tensor) -> Tensor:
     """Chord id sounding at a position of the bar of each of the last Y slots. Masked positions give the chord of the bar's start."""
     per_chord = 240 // vocab.POSITION_TICKS

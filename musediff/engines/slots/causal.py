@@ -78,7 +78,7 @@ class Cache:
         """Keep those of Y tokens more; returns all so far."""
         start, end = self.used, self.used + k_BHYE.shape[2]
         if self.held is None or end > self.held.shape[3]:
-            grown = torch.empty(2, *k_BHYE.shape[:2], 2 * end, k_BHYE.shape[-1], device=k_BHYE.device)
+            grown = torch.empty(2, *k_BHYE.shape[:2], 2 * end, k_BHYE.shape[-1], dtype=torch.float32, device=k_BHYE.device)
             if self.held is not None:
                 grown[:, :, :, :start] = self.held[:, :, :, :start]
             self.held = grown
@@ -110,6 +110,7 @@ class RelativeBlock(Block):
         q, k = rotate(qkv[:, : 2 * self.heads], cosine, sine).chunk(2, 1)
         bare, v = qkv[:, : self.heads], qkv[:, 2 * self.heads :]
         if cache is not None and cache.used:
+            assert x_BLD.shape[1] == 1
             return self.added(x_BLD, newest_attention(bare, q, *cache.with_new(k, v), self.distance_HTE, attend_B11L))
         if cache is not None:
             cache.with_new(k, v)

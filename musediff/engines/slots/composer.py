@@ -16,7 +16,7 @@ from torch import Tensor
 from musediff.chords import ANY_CHORD
 from musediff.engines.guidance import guided
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import Place, Slots
+from musediff.engines.slots.batch import Place, Slots, masked
 from musediff.engines.slots.causal import Cache
 from musediff.engines.slots.constraints import FORBIDDEN
 from musediff.engines.slots.line import ADVANCES, OVER
@@ -27,15 +27,14 @@ from musediff.engines.slots.sampler import DENSITY_LOGIT, draw_classes, joined, 
 # (within .01), but by its own notes it strays: 120 accompaniments .898 (real .925), 150 melodies .719 (.736); at 1.15 .929, .748, at 1.3
 # .952, .774.
 CHORD_WEIGHT = 1.15
-# At temperature 1, of pitches alone: C2ST of 250 accompaniments, the best of four drafts each, .691 -> .641, of 250 melodies .647 -> .637.
-# Rhythms at .95 too make clips repeat themselves (200 melodies: groove .81, real .77).
+# At temperature 1, of pitches alone. The best of four drafts: C2ST of 250 accompaniments .691 -> .641, of 250 melodies .647 -> .637, their
+# overlapped areas .003 lower; without drafts melodies do not gain. Rhythms at .95 too made ar repeat itself (groove .81, real .77).
 PITCH_TEMPERATURE = 0.95
-HIDDEN = torch.tensor(vocab.SIZES)  # (F,)
 
 
 @dataclass(slots=True)
 class Pen:
-    """Where each variant is: its track, its bar, the notes in both so far, the last one's classes; ``HIDDEN`` ones at the start of a
+    """Where each variant is: its track, its bar, the notes in both so far, the last one's classes; hidden ones at the start of a
     track. ``done``: all tracks are over."""
 
     track_B: Tensor
@@ -48,7 +47,7 @@ class Pen:
     @classmethod
     def at_start(cls, variants: int, track: int) -> "Pen":
         zero_B = torch.zeros(variants, dtype=torch.long)
-        return cls(zero_B + track, zero_B, zero_B, zero_B, HIDDEN.expand(variants, -1), zero_B.bool())
+        return cls(zero_B + track, zero_B, zero_B, zero_B, masked().expand(variants, -1), zero_B.bool())
 
     def moved(self, over_B: Tensor, on_B: Tensor, tracks: int) -> "Pen":
         """To the bar of the next note; where a track is over, to the start of the next one, or, behind the last, done."""
@@ -58,7 +57,7 @@ class Pen:
             torch.where(over_B, 0, self.bar_B + on_B),
             torch.where(over_B | (on_B > 0), 0, self.in_bar_B),
             torch.where(over_B, 0, self.in_track_B),
-            torch.where(over_B[:, None], HIDDEN, self.last_BF),
+            torch.where(over_B[:, None], masked(), self.last_BF),
             self.done_B | (track_B >= tracks),
         )
 
@@ -169,7 +168,7 @@ class Composer:
         advance_B = taste.draw(self.network.advance_logits(self.last_XD), self.limits.advance(self.pen) + more_V, 1.0)
         over_B = advance_B == OVER
         on_B = torch.where(over_B, 0, advance_B)
-        pen = self.pen = self.pen.moved(over_B, on_B, self.limits.tracks)
+        self.pen = pen = self.pen.moved(over_B, on_B, self.limits.tracks)
         if self.finished:
             return
         self.line = self._with_one_more(pen)
@@ -182,7 +181,7 @@ class Composer:
 
     def _fields(self, pen: Pen, on_B: Tensor, over_B: Tensor) -> tuple[Tensor, Place]:
         """(B, F) classes of the last token of the line, which is hidden as yet, and what is around it. Starts of tracks stay hidden."""
-        hidden_BF = HIDDEN.expand_as(pen.last_BF)
+        hidden_BF = masked().expand_as(pen.last_BF)
         place = self._around(hidden_BF)
         bar_XD = self.bar_XRD[torch.arange(len(self.last_XD)), self._for_all_rows(pen.bar_B)]
         ahead_XD = self.network.ahead(self.last_XD, bar_XD, self._for_all_rows(on_B), place.row(0))
@@ -210,7 +209,7 @@ class Composer:
     def _with_one_more(self, pen: Pen) -> Slots:
         """The line with one hidden token more in every row; padding in variants that are done."""
         new = {
-            "values_BNF": HIDDEN.expand_as(pen.last_BF), "bar_BN": pen.bar_B, "track_BN": pen.track_B, "index_BN": pen.in_bar_B,
+            "values_BNF": masked().expand_as(pen.last_BF), "bar_BN": pen.bar_B, "track_BN": pen.track_B, "index_BN": pen.in_bar_B,
             "ordinal_BN": pen.in_track_B, "given_BN": torch.zeros_like(pen.done_B), "pad_BN": pen.done_B,
         }  # fmt: skip
         more = {name: torch.cat((getattr(self.line, name), self._for_all_rows(x)[:, None]), 1) for name, x in new.items()}

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import Place, Slots, place_at
+from musediff.engines.slots.batch import Place, Slots, masked, place_at
 
 MOST_ADVANCE = 64
 OVER = MOST_ADVANCE  # the class of an advance that says: no more notes in this track
@@ -33,7 +33,7 @@ def in_line(slots: Slots) -> Slots:
         return both.gather(1, order.view(*order.shape, *[1] * (both.ndim - 2)).expand_as(both))
 
     zero_K = torch.zeros_like(track_K)
-    start_KF = torch.tensor(vocab.SIZES, device=track_K.device).expand(tracks, -1)
+    start_KF = masked(track_K.device).expand(tracks, -1)
     return replace(
         slots,
         values_BNF=with_starts(start_KF, slots.values_BNF),

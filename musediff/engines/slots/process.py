@@ -13,7 +13,7 @@ from torch import Tensor
 
 from musediff.chords import ANY_CHORD
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.batch import Slots, masked
 
 Draw = Callable[..., Tensor]  # uniform numbers of a shape, from the generator of the batch
 
@@ -34,8 +34,7 @@ class Noised:
 
 def mask_values(hidden_BNF: Tensor, values_BNF: Tensor) -> Tensor:
     """Values with hidden fields replaced by the mask class."""
-    sizes = torch.tensor(vocab.SIZES, device=values_BNF.device)
-    return torch.where(hidden_BNF, sizes, values_BNF)
+    return torch.where(hidden_BNF, masked(values_BNF.device), values_BNF)
 
 
 def drop_conditions(slots: Slots, generator: torch.Generator, field: float = 0.15, everything: float = 0.1, chords: float = 0.1) -> None:

@@ -76,9 +76,9 @@ class InLine(Conditioned):
         return Read(read[:, conditions:], read[:, conditions - bars : conditions])
 
     def go_on(self, line: Slots, around: Place, known: Known, caches: list[Cache]) -> Tensor:
-        """(B, D) what is known after a line whose last token is new. ``around``: what is around that token, see ``past``."""
+        """(B, D) what is known after a line whose last token is new. ``around`` (B, 1): what is around that token, see ``past``."""
         x_B1D, places = self._embed_line(line, known, around), _places(line)[:, -1:]
-        return self._through(x_B1D, places, known, caches)[:, -1]
+        return self._through(x_B1D, places, known, caches)[:, 0]
 
     def known(self, line: Slots) -> Known:
         """The conditions of a batch."""
