@@ -50,7 +50,7 @@ VARIANTS = "Variants"
 CONTEXT = "Add as a new track to the clip on the roll"
 ADVANCED = "Advanced"
 ENGINE = "Engine"
-ENGINES = {"slots": "slots (quick)", "muse": "muse (original method)", "ar": "ar (note by note, only composes)"}
+ENGINES = {"slots": "slots (usual)", "muse": "muse (original method)", "ar": "ar (note by note, only composes)"}
 STEPS = (
     "Steps",
     "More steps, more care, more time; slots writes new tracks note by note instead: the first of four drafts is shown, the best kept",
