@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as packed
 
 from musediff.errors import BadCheckpoint, BadRequest
 from musediff.whole_file import replace_whole
@@ -39,8 +40,8 @@ def save(
     # Names of their own: an interrupted save must leave the shards that the old config.json names.
     tag = hashlib.sha256(b"".join(t.flatten()[:64].float().numpy().tobytes() for shard in shards for t in shard.values())).hexdigest()[:8]
     names = [f"weights-{tag}-{i + 1}-of-{len(shards)}.safetensors" for i in range(len(shards))]
-    for name, shard in zip(names, shards, strict=True):
-        replace_whole(folder / name, lambda path, shard=shard: save_file(shard, path))
+    for name, shard in zip(names, shards, strict=True):  # not by save_file: only its owner could read what that writes
+        replace_whole(folder / name, lambda path, shard=shard: path.write_bytes(packed(shard)))
     config = {
         "format": FORMAT,
         "engine": engine,

@@ -30,6 +30,10 @@ def test_weights_come_back_as_bfloat16(folder: Path) -> None:
     assert not list(folder.glob("*.part"))
 
 
+def test_whoever_may_read_the_settings_may_read_the_weights(folder: Path) -> None:
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_shards_stay_small_and_old_ones_go(tmp_path: Path) -> None:
     big = {f"t{i}": torch.zeros(2_000_000) for i in range(7)}
     checkpoint.save(tmp_path, "slots", {}, "x", big, {})
