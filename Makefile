@@ -50,7 +50,7 @@ train-tiny: setup  ## train a tiny model on the sample data in two processes, un
 
 RUN     = runs/slots
 MINUTES = 126
-weights: setup build/clips.npz  ## train slots weights like the bundled ones from the start: on two cores (RUN=folder, MINUTES=126)
+weights: setup build/clips.npz  ## train slots weights of the bundled size from the start: on two cores (RUN=folder, MINUTES=126)
 	$(BIN)/python -m train slots-small --distributed --nproc-per-node 2 --device cpu --tokens 2500 --minutes $(MINUTES) \
 		--data build/clips.npz --out $(RUN)
 	$(BIN)/torchrun --standalone --nproc-per-node 2 -m train.critic $(RUN)/weights --data build/clips.npz --out $(RUN)/critic
