@@ -14,7 +14,7 @@ from musediff.data import store as packed
 from musediff.data.clips import clip_at
 from musediff.engines.clip_rows import Batches
 from musediff.engines.slots import vocab
-from musediff.engines.slots.dataset import ClipSource, collate
+from musediff.engines.slots.dataset import ClipSource
 from musediff.engines.slots.line_losses import PARTS
 from musediff.errors import BadCheckpoint
 from musediff.pipeline import MusePipeline, Sampling
@@ -96,7 +96,7 @@ def test_an_interrupted_run_ends_the_same_to_the_bit(data: Path, tmp_path: Path,
 def test_batches_carry_the_labels_of_their_notes(data: Path) -> None:
     source = ClipSource(packed.load(data), packed.TRAIN, tracks_share=0.5)
     rng = np.random.default_rng(0)
-    slots = collate(source.draw(rng, 40), rng, augment=True)
+    slots = source.batch(source.draw(rng, 40), rng, augment=True)
     several = 0
     for b in range(40):
         for k in np.flatnonzero(~slots.pad_BK[b].numpy()):
@@ -115,7 +115,7 @@ def test_batches_carry_the_labels_of_their_notes(data: Path) -> None:
 def test_transposition_moves_pitch_key_and_chords_together(data: Path) -> None:
     source = ClipSource(packed.load(data), packed.TRAIN, tracks_share=0.0)
     raw = source.draw(np.random.default_rng(1), 30)
-    plain, moved = (collate(raw, np.random.default_rng(2), augment) for augment in (False, True))
+    plain, moved = (source.batch(raw, np.random.default_rng(2), augment) for augment in (False, True))
     shift = (moved.values_BNF[:, 0, vocab.PITCH] - plain.values_BNF[:, 0, vocab.PITCH]).numpy()
     assert len(set(shift.tolist())) > 5
     for b in range(30):
@@ -130,10 +130,11 @@ def test_stored_clips_and_training_batches_agree(data: Path) -> None:
     source = ClipSource(store, packed.TRAIN, tracks_share=0.0)
     for row in source.rows[::60]:
         clip = clip_at(store, [int(row)])
-        raw = source.cut(np.array([row]))
+        slots = source.batch([source.cut([int(row)])], np.random.default_rng(0), augment=False)
+        notes, bar = slots.values_BNF[0], slots.bar_BN[0]
         onsets = sorted(n.onset_ticks // vocab.POSITION_TICKS for n in clip.tracks[0].notes)
-        assert onsets == sorted((raw.notes[:, 1] * (clip.bar_ticks // vocab.POSITION_TICKS) + raw.notes[:, 2]).tolist())
-        assert sorted(n.pitch for n in clip.tracks[0].notes) == sorted(raw.notes[:, 3].tolist())
+        assert onsets == (bar * (clip.bar_ticks // vocab.POSITION_TICKS) + notes[:, vocab.POSITION]).tolist()
+        assert sorted(n.pitch for n in clip.tracks[0].notes) == sorted(notes[:, vocab.PITCH].tolist())
 
 
 def test_batches_are_of_like_length_and_bounded(data: Path) -> None:

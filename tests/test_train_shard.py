@@ -10,7 +10,7 @@ import torch
 
 from musediff.data import store as packed
 from musediff.engines.muse.network import MuseConfig, MuseNetwork
-from musediff.engines.slots.dataset import ClipSource, collate
+from musediff.engines.slots.dataset import ClipSource
 from musediff.engines.slots.network import NetworkConfig, SlotsNetwork
 from tests.interrupted import Interrupted, interrupt
 from tests.joined_processes import together
@@ -128,7 +128,7 @@ def test_an_interrupted_run_of_parts_ends_the_same_and_one_process_goes_on_with_
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch looks at its own
-def test_blocks_are_compiled_once_for_each_length_and_compute_the_same() -> None:
+def test_blocks_are_compiled_once_for_all_lengths_and_compute_the_same() -> None:
     made: list[Any] = []
 
     def count(graph: Any, _: Any) -> Any:
@@ -144,21 +144,22 @@ def test_blocks_are_compiled_once_for_each_length_and_compute_the_same() -> None
     compile_blocks(muse.blocks, count)
     after = [muse(*batch) for batch in told]
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(before, after, strict=True))
-    assert len(made) == len({length for _, length in inputs}) == 3 and list(muse.state_dict()) == names
+    assert len(made) <= 2 < len({length for _, length in inputs}) and list(muse.state_dict()) == names
     after[0].sum().backward()
     assert all(p.grad is not None for p in muse.blocks.parameters())
 
 
 def test_lengths_fall_into_few_buckets() -> None:
     assert [padded(length) for length in (1, BUCKET, BUCKET + 1)] == [BUCKET, BUCKET, 2 * BUCKET]
-    assert padded(70, 100) == 100 and padded(100, 100) == 100 and padded(30, 100) == BUCKET
+    assert padded(99, 100) == 100 and padded(100, 100) == 100 and padded(BUCKET - 1, 100) == BUCKET
     assert [compiling(choice, "cpu") for choice in ("auto", "yes", "no")] == [False, True, False]
     assert [compiling(choice, "cuda:1") for choice in ("auto", "yes", "no")] == [True, True, False]
 
 
 def test_more_padding_changes_nothing_that_is_real(data: Path) -> None:
     store, rng = packed.load(data), np.random.default_rng(0)
-    slots = collate(ClipSource(store, packed.TRAIN).draw(rng, 12), rng, augment=True)
+    source = ClipSource(store, packed.TRAIN)
+    slots = source.batch(source.draw(rng, 12), rng, augment=True)
     longer = longer_slots(slots)
     network = SlotsNetwork(NetworkConfig.tiny()).eval()
     with torch.no_grad():

@@ -27,7 +27,7 @@ from musediff.engines.slots.batch import METER, Slots
 from musediff.engines.slots.composer import Composer, Limits, Taste
 from musediff.engines.slots.constraints import allowed
 from musediff.engines.slots.critic import Critic, traits
-from musediff.engines.slots.dataset import ClipSource, Raw, collate
+from musediff.engines.slots.dataset import ClipSource, Cut
 from musediff.engines.slots.engine import SlotsEngine
 from musediff.engines.slots.line import in_line
 from musediff.engines.slots.network import SlotsNetwork
@@ -49,7 +49,7 @@ def pairs(network: SlotsNetwork, store: packed.Store, split: int, clips: int, se
     source = ClipSource(store, split, slots_small().corpus_weight, tracks_share=0)
     real, made = [], []
     for batch in tqdm(list(alike(source.draw(rng, clips))), leave=False):
-        slots = collate(batch, rng, augment=split == packed.TRAIN)
+        slots = source.batch(batch, rng, augment=split == packed.TRAIN)
         if rng.random() < 0.5:
             drop_conditions(slots, generator)
         line = in_line(slots)
@@ -58,9 +58,9 @@ def pairs(network: SlotsNetwork, store: packed.Store, split: int, clips: int, se
     return torch.cat(real), torch.cat(made)
 
 
-def alike(clips: list[Raw]) -> Iterator[list[Raw]]:
+def alike(clips: list[Cut]) -> Iterator[list[Cut]]:
     """Of one metre and number of bars, about equally long ones together."""
-    key = lambda clip: (int(clip.shared[METER]), len(clip.chords), len(clip.notes))  # noqa: E731
+    key = lambda clip: (clip.meter, clip.bars, clip.notes)  # noqa: E731
     clips = sorted(clips, key=key)
     while clips:
         size = next((i for i, clip in enumerate(clips[:TOGETHER]) if key(clip)[:2] != key(clips[0])[:2]), TOGETHER)

@@ -11,10 +11,12 @@ from musediff.data.store import TRAIN, VALID, Store
 from musediff.engines.clip_rows import Batches
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots
-from musediff.engines.slots.dataset import ClipSource, collate
+from musediff.engines.slots.dataset import ClipSource
+from musediff.engines.slots.tables import Tables
 from train.compiled import compiling
 from train.recipes import ArRecipe, SlotsRecipe
 
+POOL, CLIP_TOKENS = 768, 10  # clips to cut batches of like length from; at least one for so many tokens of a batch, which makes ten batches
 HELD_OUT_BATCHES, HELD_OUT_CLIPS = 6, 64
 
 
@@ -23,8 +25,10 @@ class SlotClips:
 
     def __init__(self, recipe: SlotsRecipe | ArRecipe, store: Store, device: str) -> None:
         self.device = device
-        self.source, self.held_out = (ClipSource(store, split, recipe.corpus_weight, recipe.tracks_share) for split in (TRAIN, VALID))
-        self.batches = Batches(self.source.draw, recipe.tokens)
+        tables = Tables.of(store, device)
+        source = lambda split: ClipSource(store, split, recipe.corpus_weight, recipe.tracks_share, tables)  # noqa: E731
+        self.source, self.held_out = source(TRAIN), source(VALID)
+        self.batches = Batches(self.source.draw, recipe.tokens, pool=max(POOL, recipe.tokens // CLIP_TOKENS))
         self.padded = compiling(recipe.compile, device)
         self.fingerprint = vocab.fingerprint()
         self.about: Mapping[str, Any] = {}
@@ -34,13 +38,13 @@ class SlotClips:
 
     def drawn(self, rng: np.random.Generator) -> Slots:
         """The next batch to learn from."""
-        return collate(self.batches.next(rng), rng, augment=True).to(self.device)
+        return self.source.batch(self.batches.next(rng), rng, augment=True)
 
     def held_out_batches(self) -> Iterator[Slots]:
         """The same every time."""
         rng = np.random.default_rng(0)
         for _ in range(HELD_OUT_BATCHES):
-            yield collate(self.held_out.draw(rng, HELD_OUT_CLIPS), rng, augment=False).to(self.device)
+            yield self.held_out.batch(self.held_out.draw(rng, HELD_OUT_CLIPS), rng, augment=False)
 
     def learn(self, told: np.ndarray) -> None:
         pass

@@ -61,7 +61,6 @@ def train(
     del state  # as large as the run itself
     pace, window = Pace(run.network, device, ranks), Window()
     samples = Samples(out, recipe.samples)
-    choices, generator = run.chance.choices, run.chance.generator
     with noticing() as notice, closing(run.feed), closing(ranks.together(lambda: Log(out, run.step) if ranks.first else Silence())) as log:
         log.say(f"{sum(p.numel() for p in run.network.parameters()) / 1e6:.2f} M parameters, {task.describe()}")
         while True:
@@ -77,38 +76,45 @@ def train(
                 run.save()
             if finished:
                 return run.valid
-            pace.begin()
-            found: list[Found] = []
-            objectives = task.objectives(run.step)
-            for objective in objectives:
-                batches = [objective.draw(run.feed.next(), choices, generator) for _ in range(recipe.accumulate)]
-                tokens = ranks.sum(torch.stack([drawn.tokens for drawn in batches]).sum(0))  # of all passes on all ranks
-                each = (tokens.clamp(min=1) / ranks.size).to(device, torch.float32)  # the gradients of the ranks are averaged
-                for drawn in batches:
-                    pace.count(drawn.lengths_B)
-                    last = objective is objectives[-1] and drawn is batches[-1]
-                    with ranks.averaging(run.training, now=last):
-                        with torch.autocast(torch.device(device).type, torch.bfloat16):
-                            losses = run.training(objective, drawn.batch, generator)
-                        (losses.sums / each).sum().backward()
-                    found.append(losses._replace(sums=losses.sums.detach()))
-            finite = bool(torch.cat([losses.sums for losses in found]).isfinite().all())
-            told = ranks.gather((finite, np.concatenate([losses.told for losses in found]), notice.given))
-            norm = run.update(done, all(fine for fine, _, _ in told))
-            if norm is not None:
-                task.learn(np.concatenate([rows for _, rows, _ in told]))
-                for losses in found:
-                    collect(window, losses.named)
-                collect(window, {"norm": norm})
-            pace.end()
+            over = learn(run, pace, window, done, notice.given)
             if due(run.step, recipe.log_every):
                 line = run.line() | means(ranks.gather(window)) | pace.line(run.feed.waited) | run.schedule(done)
                 ranks.from_first(lambda line=line: log.add(line))  # a disk may be full: then all end
                 window = {}
-            if any(given for _, _, given in told):
+            if over:
                 run.save()
                 log.note(f"told to end (SIGTERM). Saved after step {run.step}; the same command goes on.")
                 raise SystemExit(STOPPED)
+
+
+def learn(run: Run, pace: Pace, window: Window, done: float, given: bool = False) -> bool:
+    """One step of all ranks: losses and gradients of what is due, and the step. Says whether any rank was ``given`` notice to end."""
+    task, ranks, device, choices, generator = run.task, run.ranks, run.device, run.chance.choices, run.chance.generator
+    pace.begin()
+    found: list[Found] = []
+    objectives = task.objectives(run.step)
+    for objective in objectives:
+        batches = [objective.draw(run.feed.next(), choices, generator) for _ in range(run.recipe.accumulate)]
+        tokens = ranks.sum(torch.stack([drawn.tokens for drawn in batches]).sum(0))  # of all passes on all ranks
+        each = (tokens.clamp(min=1) / ranks.size).to(device, torch.float32)  # the gradients of the ranks are averaged
+        for drawn in batches:
+            pace.count(drawn.lengths_B)
+            last = objective is objectives[-1] and drawn is batches[-1]
+            with ranks.averaging(run.training, now=last):
+                with torch.autocast(torch.device(device).type, torch.bfloat16):
+                    losses = run.training(objective, drawn.batch, generator)
+                (losses.sums / each).sum().backward()
+            found.append(losses._replace(sums=losses.sums.detach()))
+    finite = bool(torch.cat([losses.sums for losses in found]).isfinite().all())
+    told = ranks.gather((finite, np.concatenate([losses.told for losses in found]), given))
+    norm = run.update(done, all(fine for fine, _, _ in told))
+    if norm is not None:
+        task.learn(np.concatenate([rows for _, rows, _ in told]))
+        for losses in found:
+            collect(window, losses.named)
+        collect(window, {"norm": norm})
+    pace.end()
+    return any(notice for _, _, notice in told)
 
 
 def prepare(recipe: Recipe, out: Path, resume: str) -> states.State:

@@ -149,7 +149,7 @@ def test_a_job_that_is_stopped_shows_the_first_draft() -> None:
         pass
     (clip,) = job.result().clips
     assert_legal(clip)
-    first, second, *_ = (composing._clip(job._state, row) for row in range(DRAFTS))
+    first, second, *_ = composing.clips(replace(job._state, chosen=list(range(DRAFTS))))
     assert clip == first != second and not job.result().complete
 
 
@@ -251,8 +251,8 @@ def test_what_is_written_for_the_critic_has_the_metadata_of_real_clips(data) -> 
     rng = np.random.default_rng(0)
     source = training.ClipSource(store, packed.TRAIN, {}, tracks_share=0)
     groups = list(training.alike(source.draw(rng, 40)))
-    assert sum(map(len, groups)) == 40 and all(len({(int(c.shared[2]), len(c.chords)) for c in group}) == 1 for group in groups)
-    line = in_line(training.collate(groups[0], rng, augment=True))
+    assert sum(map(len, groups)) == 40 and all(len({(c.meter, c.bars) for c in group}) == 1 for group in groups)
+    line = in_line(source.batch(groups[0], rng, augment=True))
     made = training.written(net, line, torch.Generator().manual_seed(0))
     assert made.pad_BN.shape[1] <= 2 * line.pad_BN.shape[1] + 1
     assert torch.equal(made.shared_BF, line.shared_BF) and torch.equal(made.chords_BRC, line.chords_BRC)

@@ -21,6 +21,7 @@ NO_WAIT = LAST_WAIT - FIRST_WAIT + 1
 WAITS = NO_WAIT + 1
 ECHOES = (-1, 1, -2, 2)  # bars away
 OF_NOTES = ("values_BNF", "bar_BN", "track_BN", "index_BN", "ordinal_BN", "given_BN", "pad_BN")  # what a batch has of every slot
+MOST_ORDINAL = 4095
 NO_PITCH = vocab.SIZES[vocab.PITCH]  # of a note that is not there, or hidden
 
 
@@ -67,6 +68,18 @@ def chord_at(slots: Slots, position_BY: Tensor) -> Tensor:
     half_beat = torch.where(position_BY < vocab.MAX_POSITIONS, position_BY, 0) // per_chord
     flat, bar_BY = slots.chords_BRC.flatten(1), slots.bar_BN[:, slots.bar_BN.shape[1] - position_BY.shape[1] :]
     return flat.gather(1, bar_BY * vocab.CHORDS_PER_BAR + half_beat)
+
+
+def places(track_BN: Tensor, bar_BN: Tensor, pad_BN: Tensor, bars: int, tracks: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts (B, R, K), place inside bar and track (B, N), place inside the track (B, N) of sorted notes."""
+    group_BN = track_BN * bars + bar_BN
+    counts_BG = torch.zeros(len(pad_BN), tracks * bars, dtype=torch.long, device=pad_BN.device).scatter_add_(1, group_BN, (~pad_BN).long())
+    before_BG = counts_BG.cumsum(1) - counts_BG
+    slot_N = torch.arange(pad_BN.shape[1], device=pad_BN.device)
+    index_BN = slot_N - before_BG.gather(1, group_BN)
+    ordinal_BN = (slot_N - before_BG.gather(1, track_BN * bars)).clamp(max=MOST_ORDINAL)
+    counts_BRK = counts_BG.unflatten(1, (tracks, bars)).transpose(1, 2).contiguous()
+    return counts_BRK, index_BN.masked_fill(pad_BN, 0), ordinal_BN.masked_fill(pad_BN, 0)
 
 
 @dataclass(slots=True)

@@ -45,9 +45,9 @@ class Pen:
     done_B: Tensor
 
     @classmethod
-    def at_start(cls, variants: int, track: int) -> "Pen":
-        zero_B = torch.zeros(variants, dtype=torch.long)
-        return cls(zero_B + track, zero_B, zero_B, zero_B, masked().expand(variants, -1), zero_B.bool())
+    def at_start(cls, variants: int, track: int, device: torch.device) -> "Pen":
+        zero_B = torch.zeros(variants, dtype=torch.long, device=device)
+        return cls(zero_B + track, zero_B, zero_B, zero_B, masked(device).expand(variants, -1), zero_B.bool())
 
     def moved(self, over_B: Tensor, on_B: Tensor, tracks: int) -> "Pen":
         """To the bar of the next note; where a track is over, to the start of the next one, or, behind the last, done."""
@@ -57,7 +57,7 @@ class Pen:
             torch.where(over_B, 0, self.bar_B + on_B),
             torch.where(over_B | (on_B > 0), 0, self.in_bar_B),
             torch.where(over_B, 0, self.in_track_B),
-            torch.where(over_B[:, None], masked(), self.last_BF),
+            torch.where(over_B[:, None], masked(over_B.device), self.last_BF),
             self.done_B | (track_B >= tracks),
         )
 
@@ -78,7 +78,7 @@ class Limits:
 
     def advance(self, pen: Pen) -> Tensor:
         """(B, V) 0 where an advance is allowed, else ``FORBIDDEN``."""
-        advance_V = torch.arange(ADVANCES)
+        advance_V = torch.arange(ADVANCES, device=pen.bar_B.device)
         forbidden_BV = pen.bar_B[:, None] + advance_V >= self.bars
         forbidden_BV[:, OVER] = pen.in_track_B == 0
         nothing_higher = (pen.last_BF[:, vocab.POSITION] == self.positions - 1) & self._top(pen)
@@ -89,7 +89,7 @@ class Limits:
         """(B, V) the same of a field, once it is known that the bar of ``pen`` is that of the next note."""
         allowed_BV = self.allowed[which][pen.track_B]
         last_B = pen.last_BF[:, which, None]
-        class_V = torch.arange(vocab.SIZES[which])
+        class_V = torch.arange(vocab.SIZES[which], device=last_B.device)
         same_bar_B = (pen.in_bar_B > 0)[:, None]
         if which == vocab.POSITION:
             before_BV = (class_V < last_B) | ((class_V == last_B) & self._top(pen)[:, None])
@@ -143,7 +143,7 @@ class Composer:
         self.network, self.limits, self.taste, self.first = network, limits, taste, first
         self.line = line if taste.guidance == 1.0 else joined(line, unconditional(line))  # so far
         self.written: list[Written] = []
-        self.pen = Pen.at_start(len(line.bar_BN), first)
+        self.pen = Pen.at_start(len(line.bar_BN), first, line.bar_BN.device)
         self.caches = [Cache() for _ in network.blocks]
         self.known = network.known(self.line)
         read = network.begin(self.line, self.known, self.caches)
@@ -163,7 +163,7 @@ class Composer:
     def write(self) -> None:
         """One token more in every variant: a note, or the start of the next track where one is over."""
         taste = self.taste
-        more_V = torch.zeros(ADVANCES)
+        more_V = torch.zeros(ADVANCES, device=self.last_XD.device)
         more_V[0] = DENSITY_LOGIT * taste.density
         advance_B = taste.draw(self.network.advance_logits(self.last_XD), self.limits.advance(self.pen) + more_V, 1.0)
         over_B = advance_B == OVER
@@ -181,9 +181,9 @@ class Composer:
 
     def _fields(self, pen: Pen, on_B: Tensor, over_B: Tensor) -> tuple[Tensor, Place]:
         """(B, F) classes of the last token of the line, which is hidden as yet, and what is around it. Starts of tracks stay hidden."""
-        hidden_BF = masked().expand_as(pen.last_BF)
+        hidden_BF = masked(over_B.device).expand_as(pen.last_BF)
         place = self._around(hidden_BF)
-        bar_XD = self.bar_XRD[torch.arange(len(self.last_XD)), self._for_all_rows(pen.bar_B)]
+        bar_XD = self.bar_XRD[torch.arange(len(self.last_XD), device=over_B.device), self._for_all_rows(pen.bar_B)]
         ahead_XD = self.network.ahead(self.last_XD, bar_XD, self._for_all_rows(on_B), place.row(0))
         chosen_BF = torch.zeros_like(pen.last_BF)
         for which in range(len(vocab.FIELDS)):
@@ -209,8 +209,8 @@ class Composer:
     def _with_one_more(self, pen: Pen) -> Slots:
         """The line with one hidden token more in every row; padding in variants that are done."""
         new = {
-            "values_BNF": masked().expand_as(pen.last_BF), "bar_BN": pen.bar_B, "track_BN": pen.track_B, "index_BN": pen.in_bar_B,
-            "ordinal_BN": pen.in_track_B, "given_BN": torch.zeros_like(pen.done_B), "pad_BN": pen.done_B,
+            "values_BNF": masked(pen.bar_B.device).expand_as(pen.last_BF), "bar_BN": pen.bar_B, "track_BN": pen.track_B,
+            "index_BN": pen.in_bar_B, "ordinal_BN": pen.in_track_B, "given_BN": torch.zeros_like(pen.done_B), "pad_BN": pen.done_B,
         }  # fmt: skip
         more = {name: torch.cat((getattr(self.line, name), self._for_all_rows(x)[:, None]), 1) for name, x in new.items()}
         return replace(self.line, **more)

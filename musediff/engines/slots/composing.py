@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,15 @@ from musediff.engines.slots.constraints import allowed
 from musediff.engines.slots.critic import Critic, best
 from musediff.engines.slots.line import in_line
 from musediff.engines.slots.reading import InLine
+
+
+class Draft(NamedTuple):
+    """One row of ``composer.Written``, step by step."""
+
+    new_S: np.ndarray
+    track_S: np.ndarray
+    bar_S: np.ndarray
+    values_SF: np.ndarray
 
 
 @dataclass(slots=True)
@@ -37,8 +47,8 @@ class Composing:
     composer: Composer | None = None
 
 
-def begin(request: Request, generator: torch.Generator, drafts: int = 1) -> Composing:
-    """Lay out the given tracks, and the start of the first one to compose behind them."""
+def begin(request: Request, generator: torch.Generator, drafts: int = 1, device: torch.device | None = None) -> Composing:
+    """Lay out the given tracks, and the start of the first one to compose behind them, on the ``device`` of the network."""
     clip = request.clip
     given = tuple(k for k in range(len(clip.tracks)) if k not in request.tracks)
     order = (*given, *request.tracks)
@@ -47,9 +57,9 @@ def begin(request: Request, generator: torch.Generator, drafts: int = 1) -> Comp
     row = layout.start_row(layout.encode_clip(read_as), closed, np.zeros(len(vocab.FIELDS), bool))
     slots, _ = layout.batch([row] * (request.variants * drafts), read_as)
     line, tokens = in_line(slots), len(row.bar) + len(given) + 1
-    line = line.of_notes(lambda x_BM: x_BM[:, :tokens])
+    line = line.of_notes(lambda x_BM: x_BM[:, :tokens]).to(device or line.bar_BN.device)
     chosen = list(range(0, request.variants * drafts, drafts))
-    return Composing(request, generator, order, line, chosen, clip.num_measures * len(request.tracks))
+    return Composing(request, drawing_on(line.bar_BN.device, generator), order, line, chosen, clip.num_measures * len(request.tracks))
 
 
 def write(network: InLine, state: Composing, critic: Critic | None = None) -> Iterator[Composing]:
@@ -57,7 +67,7 @@ def write(network: InLine, state: Composing, critic: Critic | None = None) -> It
     request = state.request
     tracks = tuple(request.clip.tracks[k] for k in state.order)
     positions = request.clip.bar_ticks // vocab.POSITION_TICKS
-    limits = Limits(allowed(tracks, request.clip.bar_ticks), positions, request.clip.num_measures, len(tracks))
+    limits = Limits(allowed(tracks, request.clip.bar_ticks, state.line.bar_BN.device), positions, request.clip.num_measures, len(tracks))
     taste = Taste(request.temperature, request.guidance, request.density, state.generator)
     first, rows = len(tracks) - len(request.tracks), len(state.line.bar_BN)
     composer = state.composer = Composer(network, state.line, first, limits, taste)
@@ -73,21 +83,34 @@ def write(network: InLine, state: Composing, critic: Critic | None = None) -> It
 
 def clips(state: Composing) -> list[Clip]:
     """As far as they are written."""
-    return [_clip(state, row) for row in state.chosen]
+    written = [] if state.composer is None else state.composer.written
+    if not written:
+        clip = state.request.clip
+        empty = tuple(_empty(track) if k in state.request.tracks else track for k, track in enumerate(clip.tracks))
+        return [replace(clip, tracks=empty)] * len(state.chosen)
+    of_all = [torch.stack(parts, 1).cpu().numpy() for parts in zip(*written, strict=True)]  # a GPU is waited for once
+    return [_clip(state, Draft(*(part[row] for part in of_all))) for row in state.chosen]
 
 
-def _clip(state: Composing, draft: int) -> Clip:
+def _clip(state: Composing, line: Draft) -> Clip:
     clip = state.request.clip
     tracks = [_empty(track) if k in state.request.tracks else track for k, track in enumerate(clip.tracks)]
-    written = [] if state.composer is None else [row for row in state.composer.written if row.new_B[draft]]
     for place, k in enumerate(state.order):
-        mine = [(int(row.bar_B[draft]), row.values_BF[draft].numpy()) for row in written if int(row.track_B[draft]) == place]
-        limits = velocity_limits(tracks[k])
-        as_played = played(np.array([values[vocab.VELOCITY] for _, values in mine]))
-        notes = [decode_note(bar, values, clip.bar_ticks, clip.end_ticks, limits, as_played) for bar, values in mine]
+        mine = line.new_S & (line.track_S == place)
+        values_XF, limits = line.values_SF[mine], velocity_limits(tracks[k])
+        as_played = played(values_XF[:, vocab.VELOCITY])
+        each = zip(line.bar_S[mine].tolist(), values_XF, strict=True)
+        notes = [decode_note(bar, values, clip.bar_ticks, clip.end_ticks, limits, as_played) for bar, values in each]
         if notes:
             tracks[k] = replace(tracks[k], notes=playable((), into_range(notes, tracks[k])))
     return replace(clip, tracks=tuple(tracks))
+
+
+def drawing_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
+    """The generator itself on the CPU; for another device one of that device, seeded by it."""
+    if device.type == "cpu":
+        return generator
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
 
 
 def _empty(track: Track) -> Track:

@@ -10,7 +10,7 @@ from musediff.engines.slots import vocab
 FORBIDDEN = -1e9
 
 
-def allowed(tracks: tuple[Track, ...], bar_ticks: int) -> list[Tensor]:
+def allowed(tracks: tuple[Track, ...], bar_ticks: int, device: torch.device | None = None) -> list[Tensor]:
     """Per field a table (K, V), 0 where a class is allowed and ``FORBIDDEN`` where not: onsets inside the bar,
     velocities whose class touches the asked limits."""
     tables = [torch.zeros(len(tracks), size) for size in vocab.SIZES]
@@ -19,4 +19,4 @@ def allowed(tracks: tuple[Track, ...], bar_ticks: int) -> list[Tensor]:
     for k, track in enumerate(tracks):
         low, high = velocity_limits(track)
         tables[vocab.VELOCITY][k, (classes + vocab.VELOCITY_STEP - 1 < low) | (classes > high)] = FORBIDDEN
-    return tables
+    return [table.to(device) for table in tables]

@@ -1,47 +1,51 @@
-"""Packed songs -> batches of clean slots, cut, joined, transposed and relabelled on the fly.
+"""Packed songs -> batches of clean slots, cut, joined, transposed and relabelled on the fly, on the device that holds the tables.
 
-Everything per note is computed once for the whole store; a clip is then four slices. Augmentation works on whole
-batches of tensors: transposition (pitch, key, chords, pitch range), velocity shift (and limits), tempo label jitter.
+What is drawn is a few numbers a clip; notes are gathered for a whole batch at once. Augmentation: transposition (pitch, key, chords,
+pitch range), velocity shift (and limits), tempo label jitter. Suffixes as in ``batch``.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from musediff.chords import ANY_CHORD
-from musediff.clip import INSTRUMENTS, PITCH_RANGES, TIME_SIGNATURES
-from musediff.data.store import UNKNOWN, Store
-from musediff.engines.clip_rows import ClipRows, frame_at, transposed
+from musediff.chords import ANY_CHORD, NO_CHORD, QUALITIES
+from musediff.clip import PITCH_RANGES, TIME_SIGNATURES
+from musediff.data.store import Store
+from musediff.engines.clip_rows import ClipRows
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.batch import Slots, places
+from musediff.engines.slots.tables import CLIP, NOTE, Tables
 
 
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """One clip before padding. Notes are sorted by track, bar, position, pitch."""
+class Cut(NamedTuple):
+    """A clip that was drawn: its tracks as rows of the clip table, all of one window."""
 
-    shared: np.ndarray  # (6,) bpm in quarters per minute, the rest as classes
-    chords: np.ndarray  # (R, 12)
-    roles: np.ndarray  # (K,) role class
-    instruments: np.ndarray  # (K,)
-    notes: np.ndarray  # (N, 6): track, bar, position, pitch, duration class, velocity 1-127
-    drums: bool
+    rows: tuple[int, ...]
+    meter: int  # class
+    bars: int
+    notes: int
 
     @property
     def length(self) -> int:
         """Tokens of the clip in the network."""
-        return len(vocab.SHARED) + len(self.roles) + len(self.chords) * (1 + len(self.roles)) + len(self.notes)
+        return len(vocab.SHARED) + len(self.rows) + self.bars * (1 + len(self.rows)) + self.notes
 
 
 class ClipSource:
-    """Cuts clips out of a store. ``tracks_share``: how often a clip takes along other tracks of its window."""
+    """Cuts clips out of a store. ``tracks_share``: how often a clip takes along other tracks of its window; ``tables``: of the store,
+    where batches are to be made (on the CPU if left out)."""
 
-    def __init__(self, store: Store, split: int, corpus_weight: Mapping[str, float] | None = None, tracks_share: float = 0.3) -> None:
+    def __init__(
+        self, store: Store, split: int, corpus_weight: Mapping[str, float] | None = None, tracks_share: float = 0.3,
+        tables: Tables | None = None,
+    ) -> None:  # fmt: skip
         self.store, self.tracks_share = store, tracks_share
+        self.tables = tables or Tables.of(store, "cpu")
         self.clips = ClipRows(store, split, corpus_weight or {})
-        self.note_bar, self.note_position, self.note_duration = _per_note(store)
+        self._meter_bars_notes = self.tables.clip_C13[:, [CLIP.index(name) for name in ("meter", "bars", "notes")]].cpu().numpy()
         window = np.stack((store.clip_song, store.clip_bar, store.clip_bars), 1)[self.rows]
         _, self.window = np.unique(window, axis=0, return_inverse=True)
         self.window = self.window.ravel()
@@ -52,154 +56,110 @@ class ClipSource:
     def rows(self) -> np.ndarray:
         return self.clips.rows
 
-    def draw(self, rng: np.random.Generator, size: int) -> list[Raw]:
+    def draw(self, rng: np.random.Generator, size: int) -> list[Cut]:
         """``size`` clips drawn by weight, some with further tracks of the same window."""
         return [self.cut(self._companions(pick, rng)) for pick in self.clips.pick(rng, size)]
 
-    def _companions(self, pick: int, rng: np.random.Generator) -> np.ndarray:
-        row = self.rows[pick]
+    def _companions(self, pick: int, rng: np.random.Generator) -> list[int]:
+        row = int(self.rows[pick])
         if rng.random() >= self.tracks_share:
-            return np.array([row])
+            return [row]
         others = self.window_rows[self.window[pick]]
         group = self.store.track_group
         kept, groups = [row], {int(group[self.store.clip_track[row]])}
         for other in rng.permutation(others):
             of = int(group[self.store.clip_track[other]])
             if of not in groups and len(kept) < vocab.MAX_TRACKS:
-                kept.append(other)
+                kept.append(int(other))
                 groups.add(of)
-        return np.array(kept[: int(rng.integers(2, vocab.MAX_TRACKS + 1))])
+        return kept[: int(rng.integers(2, vocab.MAX_TRACKS + 1))]
 
-    def cut(self, clip_rows: np.ndarray) -> Raw:
+    def cut(self, clip_rows: Sequence[int]) -> Cut:
         """One clip with the given rows of the clip table (same window) as tracks."""
-        store, frame = self.store, frame_at(self.store, int(clip_rows[0]))
-        bar, bars, row = frame.bar, frame.bars, frame.row
-        chords = np.full((bars, vocab.CHORDS_PER_BAR), ANY_CHORD, np.int64)
-        for i in range(bars):
-            start, end = store.chord_offset[row + i], store.chord_offset[row + i + 1]
-            chords[i, : end - start] = store.chord[start:end]
-        shared = np.array(
-            [
-                frame.bpm, 0 if frame.key == UNKNOWN else frame.key + 1, frame.meter + 1, bars,
-                0 if frame.genre == UNKNOWN else frame.genre + 1, frame.rhythm + 1,
-            ]
-        )  # fmt: skip
-        notes = [self._notes(int(store.clip_track[clip]), k, bar, bars) for k, clip in enumerate(clip_rows)]
-        instruments = store.track_instrument[store.clip_track[clip_rows]].astype(np.int64)
-        drums = bool(np.any(instruments == INSTRUMENTS.index("drums_full")))
-        instruments = np.where(instruments == UNKNOWN, 0, instruments + 1)
-        return Raw(shared, chords, store.clip_role[clip_rows].astype(np.int64) + 1, instruments, np.concatenate(notes), drums)
+        meter, bars, notes = self._meter_bars_notes[clip_rows[0]].tolist()
+        for row in clip_rows[1:]:
+            notes += int(self._meter_bars_notes[row, 2])
+        return Cut(tuple(clip_rows), meter, bars, notes)
 
-    def _notes(self, track: int, k: int, bar: int, bars: int) -> np.ndarray:
-        store = self.store
-        start, end = int(store.note_offset[track]), int(store.note_offset[track + 1])
-        low, high = start + np.searchsorted(self.note_bar[start:end], (bar, bar + bars))
-        span = slice(low, high)
-        columns = (self.note_bar[span] - bar, self.note_position[span], store.note_pitch[span], self.note_duration[span])
-        notes = np.stack((np.full(high - low, k), *columns, store.note_velocity[span]), 1).astype(np.int64)
-        return limit_per_bar(notes[np.lexsort((notes[:, 3], notes[:, 2], notes[:, 1]))])
+    def batch(self, cuts: Sequence[Cut], rng: np.random.Generator, augment: bool) -> Slots:
+        """Clean, visible slots with all labels set, padded; shift pitch, velocity and tempo if asked."""
+        rows = np.full((len(cuts), max(len(cut.rows) for cut in cuts)), -1)
+        for b, cut in enumerate(cuts):
+            rows[b, : len(cut.rows)] = cut.rows
+        slots, velocity_BN, drums_B = _gathered(self.tables, rows, max(cut.bars for cut in cuts), max(1, *(cut.notes for cut in cuts), 1))
+        if augment:
+            velocity_BN = _augment(slots, velocity_BN, drums_B, rng)
+        slots.shared_BF[:, 0] = (slots.shared_BF[:, 0] / vocab.BPM_STEP).round().clamp(1, vocab.SHARED_SIZES[0] - 1)
+        slots.values_BNF[..., vocab.VELOCITY] = velocity_BN // vocab.VELOCITY_STEP
+        for k in range(rows.shape[1]):
+            _label(slots, k)
+        return slots
 
 
-def limit_per_bar(notes: np.ndarray) -> np.ndarray:
-    """At most ``COUNTS - 1`` notes of one track in one bar; later ones are left out."""
-    _, first, inverse = np.unique(notes[:, 0] * 4096 + notes[:, 1], return_index=True, return_inverse=True)
-    place = np.arange(len(notes)) - first[inverse.ravel()] if len(notes) else np.zeros(0, int)
-    return notes[place < vocab.COUNTS - 1]
-
-
-def _per_note(store: Store) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bar inside the song, position class and duration class of every note of the store."""
-    note_bar = np.zeros(len(store.note_pitch), np.int32)
-    position = np.zeros(len(store.note_pitch), np.int16)
-    for song in range(store.songs):
-        starts = store.bar_start_ticks[store.bar_offset[song] : store.bar_offset[song + 1]]
-        first, last = store.note_offset[store.track_offset[song]], store.note_offset[store.track_offset[song + 1]]
-        onset = store.note_onset_ticks[first:last]
-        bar = np.searchsorted(starts, onset, side="right") - 1
-        note_bar[first:last] = bar
-        position[first:last] = (onset - starts[np.maximum(bar, 0)]) // vocab.POSITION_TICKS
-    return note_bar, np.clip(position, 0, vocab.MAX_POSITIONS - 1), vocab.duration_class(store.note_duration_ticks)
-
-
-def collate(clips: list[Raw], rng: np.random.Generator, augment: bool) -> Slots:
-    """Pad clips to one batch of clean, visible slots with all labels set; shift pitch, velocity and tempo if asked."""
-    batch = len(clips)
-    bars, tracks = max(len(c.chords) for c in clips), max(len(c.roles) for c in clips)
-    longest = max(1, max(len(c.notes) for c in clips))
-    notes = np.zeros((batch, longest, 6), np.int64)
-    pad_BN = np.ones((batch, longest), bool)
-    chords = np.full((batch, bars, vocab.CHORDS_PER_BAR), ANY_CHORD, np.int64)
-    parts = np.zeros((batch, tracks, len(vocab.PART)), np.int64)
-    pad_BR, pad_BK = np.ones((batch, bars), bool), np.ones((batch, tracks), bool)
-    for b, clip in enumerate(clips):
-        notes[b, : len(clip.notes)], pad_BN[b, : len(clip.notes)] = clip.notes, False
-        chords[b, : len(clip.chords)], pad_BR[b, : len(clip.chords)] = clip.chords, False
-        parts[b, : len(clip.roles), 0], parts[b, : len(clip.roles), 1] = clip.roles, clip.instruments
-        pad_BK[b, : len(clip.roles)] = False
-    shared = np.stack([c.shared for c in clips])
-    if augment:
-        _augment(clips, notes, pad_BN, chords, shared, rng)
-    shared[:, 0] = np.clip(np.rint(shared[:, 0] / vocab.BPM_STEP), 1, vocab.SHARED_SIZES[0] - 1)
-    for k in range(tracks):
-        _label(notes, ~pad_BN & (notes[..., 0] == k), parts[:, k])
-    counts, index, ordinal = places(notes[..., 0], notes[..., 1], pad_BN, bars, tracks)
-    values = np.stack((notes[..., 2], notes[..., 3], notes[..., 4], notes[..., 5] // vocab.VELOCITY_STEP), -1)
-    arrays = (
-        shared,
-        chords,
-        parts,
-        counts,
-        values,
-        notes[..., 1],
-        notes[..., 0],
-        index,
-        ordinal,
-        np.zeros_like(pad_BN),
-        pad_BN,
-        pad_BR,
-        pad_BK,
+def _gathered(tables: Tables, rows: np.ndarray, bars: int, notes: int) -> tuple[Slots, Tensor, Tensor]:
+    """Slots with the tempo itself instead of its class and without labels that follow from notes; velocities (B, N) of MIDI; which clips
+    (B,) have drums. ``rows`` (B, K): -1 where there is no track."""
+    device = tables.note_N5.device
+    row_BK = torch.from_numpy(rows).to(device, non_blocking=True)
+    pad_BK = row_BK < 0
+    clip_BKC = tables.clip_C13[row_BK.clamp(min=0)].long()
+    of = {name: clip_BKC[..., column] for column, name in enumerate(CLIP)}
+    number_BK = torch.where(pad_BK, 0, of["notes"])
+    end_BK = number_BK.cumsum(1)
+    slot_N = torch.arange(notes, device=device)
+    track_BN = (slot_N >= end_BK[:, :, None]).sum(1).clamp(max=rows.shape[1] - 1)
+    pad_BN = slot_N >= end_BK[:, -1:]
+    first_BN = (of["first_note"] - end_BK + number_BK).gather(1, track_BN)
+    note_BN5 = tables.note_N5[torch.where(pad_BN, 0, first_BN + slot_N)].long().masked_fill(pad_BN[..., None], 0)
+    bar_BN, position, pitch, duration, velocity_BN = (note_BN5[..., column] for column in range(len(NOTE)))
+    bar_BN = torch.where(pad_BN, 0, bar_BN - of["bar"][:, :1])
+    bar_R = torch.arange(bars, device=device)
+    pad_BR = bar_R >= of["bars"][:, :1]
+    chords_BRC = tables.chord_RH[torch.where(pad_BR, 0, of["first_bar"][:, :1] + bar_R)].long().masked_fill(pad_BR[..., None], ANY_CHORD)
+    counts_BRK, index_BN, ordinal_BN = places(track_BN, bar_BN, pad_BN, bars, rows.shape[1])
+    shared_BF = torch.stack([of[name][:, 0] for name in ("bpm", "key", "meter", "bars", "genre", "rhythm")], 1)
+    part_BK2 = torch.stack((of["role"], of["instrument"]), -1).masked_fill(pad_BK[..., None], 0)
+    parts_BKF = torch.nn.functional.pad(part_BK2, (0, len(vocab.PART) - 2))
+    values_BNF = torch.stack((position, pitch, duration, torch.zeros_like(pitch)), -1)
+    track_BN = torch.where(pad_BN, 0, track_BN)
+    given_BN = torch.zeros_like(pad_BN)
+    slots = Slots(
+        shared_BF, chords_BRC, parts_BKF, counts_BRK, values_BNF, bar_BN, track_BN, index_BN, ordinal_BN, given_BN, pad_BN, pad_BR, pad_BK
     )
-    return Slots(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
+    return slots, velocity_BN, (of["drums"].bool() & ~pad_BK).any(1)
 
 
-def places(track: np.ndarray, bar: np.ndarray, pad: np.ndarray, bars: int, tracks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts (B, R, K), place inside bar and track (B, N), place inside the track (B, N) of sorted notes."""
-    batch, longest = track.shape
-    counts = np.zeros((batch, bars, tracks), np.int64)
-    who = np.broadcast_to(np.arange(batch)[:, None], track.shape)
-    np.add.at(counts, (who[~pad], bar[~pad], track[~pad]), 1)
-    slot = np.arange(longest)[None, :]
-    before = np.cumsum(counts.transpose(0, 2, 1).reshape(batch, -1), 1) - counts.transpose(0, 2, 1).reshape(batch, -1)
-    index = slot - np.take_along_axis(before, track * bars + bar, 1)
-    of_track = before.reshape(batch, tracks, bars)[:, :, 0]
-    ordinal = slot - np.take_along_axis(of_track, track, 1)
-    return counts, np.where(pad, 0, index), np.where(pad, 0, np.minimum(ordinal, 4095))
+def _augment(slots: Slots, velocity_BN: Tensor, drums_B: Tensor, rng: np.random.Generator) -> Tensor:
+    """In place: transpose by -6..+5 semitones inside the MIDI range, shift velocities (returned) by up to 10, tempo by up to 8 %."""
+    batch, device = len(drums_B), drums_B.device
+    drawn = (rng.integers(-6, 6, batch), rng.integers(-10, 11, (batch, 1)), rng.uniform(0.92, 1.08, batch))
+    shift_B, louder_B1, faster_B = (torch.from_numpy(numbers).to(device, non_blocking=True) for numbers in drawn)
+    pitch_BN, pad_BN = slots.values_BNF[..., vocab.PITCH], slots.pad_BN
+    low_B, high_B = torch.where(pad_BN, 127, pitch_BN).amin(1), torch.where(pad_BN, 0, pitch_BN).amax(1)
+    shift_B = shift_B.maximum(-low_B).minimum(127 - high_B) * ~drums_B
+    pitch_BN += torch.where(pad_BN, 0, shift_B[:, None])
+    key_B = slots.shared_BF[:, 1] - 1
+    slots.shared_BF[:, 1] = torch.where(key_B < 0, 0, key_B // 12 * 12 + (key_B + shift_B) % 12 + 1)
+    chord, size = slots.chords_BRC, len(QUALITIES)
+    moved = (chord // size + shift_B[:, None, None]) % 12 * size + chord % size
+    slots.chords_BRC = torch.where(chord >= NO_CHORD, chord, moved)
+    slots.shared_BF[:, 0] = (slots.shared_BF[:, 0] * faster_B).round()
+    return torch.where(pad_BN, velocity_BN, (velocity_BN + louder_B1).clamp(1, 127))
 
 
-def _augment(
-    clips: list[Raw], notes: np.ndarray, pad: np.ndarray, chords: np.ndarray, shared: np.ndarray, rng: np.random.Generator
-) -> None:
-    """In place: transpose by -6..+5 semitones inside the MIDI range, shift velocities by up to 10, tempo by up to 8 %."""
-    batch = len(clips)
-    pitch, velocity = notes[..., 3], notes[..., 5]
-    low, high = np.where(pad, 127, pitch).min(1), np.where(pad, 0, pitch).max(1)
-    shift = np.clip(rng.integers(-6, 6, batch), -low, 127 - high) * np.array([not c.drums for c in clips])
-    pitch += np.where(pad, 0, shift[:, None])
-    key = shared[:, 1] - 1
-    shared[:, 1] = np.where(key < 0, 0, key // 12 * 12 + (key + shift) % 12 + 1)
-    chords[...] = transposed(chords, shift[:, None, None])
-    velocity[...] = np.clip(velocity + rng.integers(-10, 11, (batch, 1)), 1, 127)
-    shared[:, 0] = np.rint(shared[:, 0] * rng.uniform(0.92, 1.08, batch))
-
-
-def _label(notes: np.ndarray, here: np.ndarray, part: np.ndarray) -> None:
-    """Pitch range and velocity limits (classes, 0 for a silent track) of the notes of one track, written into ``part`` (B, 5)."""
-    number = here.sum(1)
-    mean = np.where(here, notes[..., 3], 0).sum(1) / np.maximum(number, 1)
-    velocity = notes[..., 5] // vocab.VELOCITY_STEP
-    part[:, 2] = np.where(number > 0, np.searchsorted(vocab.RANGE_FIRST_PITCH, mean, side="right"), 0)
-    part[:, 3] = np.where(number > 0, np.where(here, velocity, 99).min(1) + 1, 0)
-    part[:, 4] = np.where(number > 0, np.where(here, velocity, -1).max(1) + 1, 0)
+def _label(slots: Slots, k: int) -> None:
+    """In place: pitch range and velocity limits (classes, 0 for a silent track) of the notes of one track."""
+    here_BN = ~slots.pad_BN & (slots.track_BN == k)
+    number_B = here_BN.sum(1)
+    pitch_BN, velocity_BN = slots.values_BNF[..., vocab.PITCH], slots.values_BNF[..., vocab.VELOCITY]
+    mean_B = torch.where(here_BN, pitch_BN, 0).sum(1).double() / number_B.clamp(min=1)
+    first = torch.from_numpy(vocab.RANGE_FIRST_PITCH).to(mean_B)
+    found = (
+        torch.searchsorted(first, mean_B, right=True),
+        torch.where(here_BN, velocity_BN, 99).amin(1) + 1,
+        torch.where(here_BN, velocity_BN, -1).amax(1) + 1,
+    )
+    slots.parts_BKF[:, k, 2:] = torch.where(number_B[:, None] > 0, torch.stack(found, -1), 0)
 
 
 assert len(PITCH_RANGES) == len(vocab.RANGE_FIRST_PITCH) and len(TIME_SIGNATURES) < 255

@@ -14,7 +14,7 @@ from musediff.engines.calibration import UNCHANGED, Calibration, own_strength, r
 from musediff.engines.slots import composing, layout, vocab
 from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.codec import Encoded
-from musediff.engines.slots.composing import Composing
+from musediff.engines.slots.composing import Composing, drawing_on
 from musediff.engines.slots.constraints import allowed
 from musediff.engines.slots.network import NetworkConfig, SlotsNetwork
 from musediff.engines.slots.repair import find_wrong
@@ -76,6 +76,11 @@ class SlotsEngine:
         return DRAFTS if self.network.critic and self.network.config.distances and sampler != ANY_ORDER else 1
 
     @property
+    def device(self) -> torch.device:
+        """Where the network is, and so where it works: ``engine.network.to("cuda")`` moves both."""
+        return next(self.network.parameters()).device
+
+    @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.network.parameters())
 
@@ -103,7 +108,7 @@ class SlotsEngine:
     def prepare(self, request: Request, generator: torch.Generator) -> SlotsState | Composing:
         """Hide what the mode and the strength ask for. Which bars get a new number of notes is decided here, the number in ``steps``."""
         if self._composes(request):
-            return composing.begin(request, generator, request.drafts or 1)
+            return composing.begin(request, generator, request.drafts or 1, self.device)
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         tracks = layout.encode_clip(request.clip)
         inside, fields = layout.region(request), layout.open_fields(request)
@@ -142,12 +147,16 @@ class SlotsEngine:
             self._find(state)
         elif any(again.any() for again in state.redrawn):
             self._redraw(state)
-        state.slots, state.noise = layout.batch(state.rows, request.clip)
-        draw = FieldSampler(self.network, allowed(request.clip.tracks, request.clip.bar_ticks), temperature)
-        for slots in denoise(state.slots, state.noise, draw, request.steps, guidance, state.generator):
+        state.slots, state.noise = self._laid_out(state)
+        draw = FieldSampler(self.network, allowed(request.clip.tracks, request.clip.bar_ticks, self.device), temperature)
+        for slots in denoise(state.slots, state.noise, draw, request.steps, guidance, drawing_on(self.device, state.generator)):
             state.slots = slots
             state.step += 1
             yield state
+
+    def _laid_out(self, state: SlotsState) -> tuple[Slots, Noise]:
+        slots, noise = layout.batch(state.rows, state.request.clip)
+        return slots.to(self.device), Noise(noise.hidden_BNF.to(self.device), noise.open_BNF.to(self.device))
 
     def _redraw(self, state: SlotsState) -> None:
         """Draw new counts for the bars marked for it, and lay out the slots anew."""
@@ -158,9 +167,9 @@ class SlotsEngine:
         ]
         slots, _ = layout.batch(visible, clip)
         counts = torch.from_numpy(layout.counts_of(state.tracks, clip.num_measures)).expand(len(visible), -1, -1)
-        slots = replace(slots, counts_BRK=counts, given_BN=~slots.pad_BN)
-        hidden = torch.from_numpy(np.stack(state.redrawn))
-        drawn = sample_counts(self.network, slots, hidden, DENSITY_LOGIT * state.request.density, state.generator).numpy()
+        slots = replace(slots, counts_BRK=counts, given_BN=~slots.pad_BN).to(self.device)
+        hidden, bias = torch.from_numpy(np.stack(state.redrawn)).to(self.device), DENSITY_LOGIT * state.request.density
+        drawn = sample_counts(self.network, slots, hidden, bias, drawing_on(self.device, state.generator)).cpu().numpy()
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=state.generator)))
         state.rows = [layout.refill(row, c, again, rng) for row, c, again in zip(state.rows, drawn, state.redrawn, strict=True)]
 
@@ -170,8 +179,8 @@ class SlotsEngine:
             for row in state.rows:
                 row.hidden = row.open & layout.told_wrong(row, state.request.tracks[0], state.request.wrong)
             return
-        slots, noise = layout.batch(state.rows, state.request.clip)
-        wrong_BNF = find_wrong(self.network, slots, noise.open_BNF, state.request.strength)
+        slots, noise = self._laid_out(state)
+        wrong_BNF = find_wrong(self.network, slots, noise.open_BNF, state.request.strength).cpu()
         for i, row in enumerate(state.rows):
             row.hidden = row.open & wrong_BNF[i, : len(row.bar)].numpy()
 
@@ -184,7 +193,7 @@ class SlotsEngine:
             return composing.clips(state)
         if state.slots is None or state.noise is None:
             return [state.request.clip for _ in state.rows]
-        values, hidden = state.slots.values_BNF.numpy(), state.noise.hidden_BNF.numpy()
+        values, hidden = state.slots.values_BNF.cpu().numpy(), state.noise.hidden_BNF.cpu().numpy()
         sizes = [len(row.bar) for row in state.rows]
         return [
             layout.to_clip(row, values[i, :n], hidden[i, :n], state.request.clip, state.tracks)

@@ -14,9 +14,8 @@ from musediff.clip import Clip, Note, Track
 from musediff.engines.base import VALUES, Request
 from musediff.engines.finishing import into_range, only_louder, playable, until, velocity_limits
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import Slots
+from musediff.engines.slots.batch import Slots, places
 from musediff.engines.slots.codec import Encoded, chord_rows, decode_note, encode_track, part_classes, played, shared_classes
-from musediff.engines.slots.dataset import places
 from musediff.engines.slots.sampler import Noise
 
 NEW = -1  # source index of a slot that is no note of the clip
@@ -112,7 +111,7 @@ def batch(rows: list[Row], clip: Clip) -> tuple[Slots, Noise]:
         n = len(row.bar)
         pad[i, :n], track[i, :n], bar[i, :n] = False, row.track, row.bar
         values[i, :n], opened[i, :n], hidden[i, :n] = np.where(row.hidden, vocab.SIZES, row.values), row.open, row.hidden
-    counts, index, ordinal = places(track, bar, pad, bars, tracks)
+    counts, index, ordinal = (found.numpy() for found in places(*map(torch.from_numpy, (track, bar, pad)), bars, tracks))
     given = ~opened.any(-1) & ~pad
     conditions = (shared_classes(clip), chord_rows(clip), np.stack([part_classes(t) for t in clip.tracks]))
     repeated = [np.repeat(c[None], size, 0) for c in conditions]

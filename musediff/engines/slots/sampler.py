@@ -45,7 +45,7 @@ def unconditional(slots: Slots) -> Slots:
 
 def draw_classes(logits_XV: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
     """One class per row by the Gumbel trick, in float64 (float32 noise truncates the tail; Zheng et al. 2024)."""
-    uniform = torch.rand(logits_XV.shape, generator=generator, dtype=torch.float64)
+    uniform = torch.rand(logits_XV.shape, generator=generator, dtype=torch.float64, device=logits_XV.device)
     gumbel = -torch.log(-torch.log(uniform.clamp(1e-300, 1 - 1e-16)))
     return (logits_XV.double() / max(temperature, 1e-4) + gumbel).argmax(-1)
 
@@ -66,13 +66,13 @@ def sample_counts(
     """
     counts = torch.where(hidden_BRK, vocab.COUNT_MASK, slots.counts_BRK)
     left = hidden_BRK.clone()
-    more_V = bias * torch.arange(vocab.COUNTS)
+    more_V = bias * torch.arange(vocab.COUNTS, device=counts.device)
     for turn in range(rounds):
         if not left.any():
             break
         logits = network.count_logits(network(replace(slots, counts_BRK=counts))).float()
         drawn = draw_classes(nucleus(logits.flatten(0, 2) + more_V, 0.98), 1.0, generator).view_as(counts)
-        score = torch.rand(left.shape, generator=generator).masked_fill(~left, -1.0).flatten(1)
+        score = torch.rand(left.shape, generator=generator, device=left.device).masked_fill(~left, -1.0).flatten(1)
         number = (left.flatten(1).sum(1).float() / (rounds - turn)).ceil().long()
         rank = score.argsort(1, descending=True).argsort(1).view_as(left)
         now = left & (rank < number[:, None, None])
@@ -143,7 +143,7 @@ def between_neighbours(slots: Slots, hidden_BNF: Tensor) -> Tensor:
     hidden = hidden_BNF[..., vocab.POSITION] | slots.pad_BN
     earliest = (base + torch.where(hidden, 0, position)).cummax(1).values - base
     latest = (base + torch.where(hidden, apart - 1, position)).flip(1).cummin(1).values.flip(1) - base
-    class_V = torch.arange(vocab.SIZES[vocab.POSITION])
+    class_V = torch.arange(vocab.SIZES[vocab.POSITION], device=base.device)
     outside = (class_V < earliest[..., None]) | (class_V > latest[..., None])
     return torch.where(outside & (earliest <= latest)[..., None], FORBIDDEN, 0.0)
 
@@ -152,10 +152,10 @@ def spread(slots: Slots, generator: torch.Generator) -> Tensor:
     """Reveal priority (B, N) in [0, 1]: every bar is filled at the same pace, its notes in random order, so that notes
     revealed in one step, which cannot see each other, rarely share a bar."""
     group = _group(slots)
-    chance = torch.rand(group.shape, generator=generator)
+    chance = torch.rand(group.shape, generator=generator, device=group.device)
     order = (group + chance).argsort(1)  # inside each group at random, groups in order
-    place = torch.empty_like(order).scatter(1, order, torch.arange(order.shape[1]).expand_as(order))
-    size = torch.zeros(len(group), int(group.max()) + 2, dtype=torch.long).scatter_add(1, group + 1, torch.ones_like(group))
+    place = torch.empty_like(order).scatter(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+    size = group.new_zeros(len(group), int(group.max()) + 2).scatter_add(1, group + 1, torch.ones_like(group))
     rank = place - size.cumsum(1).gather(1, group)
     return 1 - (rank + chance) / size.gather(1, group + 1)
 
