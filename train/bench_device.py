@@ -45,10 +45,11 @@ KINDS = (
 )
 
 
-def steps(name: str, data: Path, compile_blocks: str, seconds: float) -> None:
-    """Steps of a recipe, without evaluations."""
+def steps(name: str, data: Path, compile_blocks: str, tokens: int | None, seconds: float) -> None:
+    """Steps of a recipe, without evaluations. ``tokens`` of a batch: as in the recipe if left out."""
     device = usable(None)
-    recipe = replace(RECIPES[name](), compile=compile_blocks)
+    recipe = RECIPES[name]()
+    recipe = replace(recipe, compile=compile_blocks, tokens=tokens or recipe.tokens)
     task = make_task(recipe, packed.load(data), device)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(recipe, task, Path(folder), device)
@@ -132,12 +133,13 @@ def main() -> None:
     parser.add_argument("recipe", nargs="?", choices=sorted(RECIPES))
     parser.add_argument("--data", type=Path, default=Path("build/clips.npz"), metavar="FILE.npz")
     parser.add_argument("--compile", choices=("yes", "no"), default="yes")
+    parser.add_argument("--tokens", type=int, metavar="N", help="of a batch (default: as in the recipe)")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--weights", type=Path, metavar="WEIGHTS")
     parser.add_argument("--clips", type=int, default=4096, metavar="N", help="of one batch")
     args = parser.parse_args()
     if args.recipe:
-        steps(args.recipe, args.data, args.compile, args.seconds)
+        steps(args.recipe, args.data, args.compile, args.tokens, args.seconds)
     if args.weights:
         clips(args.weights, args.clips)
 

@@ -22,6 +22,7 @@ def padded(length: int, most: int | None = None) -> int:
 
 
 def compile_blocks(blocks: Iterable[nn.Module], backend: str | Callable[..., Any] = "inductor") -> None:
-    """In place. The numbers of clips and tokens may be any."""
+    """In place; of a block that names ``PARTS`` these methods, else all of it. The numbers of clips and tokens may be any."""
     for block in blocks:
-        block.__dict__["forward"] = torch.compile(block.forward, dynamic=True, backend=backend)
+        for part in getattr(block, "PARTS", ("forward",)):
+            block.__dict__[part] = torch.compile(getattr(block, part), dynamic=True, backend=backend)

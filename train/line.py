@@ -27,7 +27,8 @@ def lengthened(slots: Slots) -> Slots:
     others."""
     bars, tracks, notes = slots.pad_BR.shape[1], slots.pad_BK.shape[1], slots.pad_BN.shape[1]
     more_tracks, more_bars = vocab.MAX_TRACKS - tracks, -bars % BARS
-    more = padded(vocab.MAX_TRACKS + notes) - vocab.MAX_TRACKS - notes
+    tokens = len(vocab.SHARED) + 2 * vocab.MAX_TRACKS + bars + more_bars + notes  # each track has a token among the conditions, and a start
+    more = padded(tokens) - tokens
     return with_more(slots, more, more_bars, more_tracks)
 
 

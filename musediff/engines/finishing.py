@@ -27,7 +27,7 @@ def octave_shift(pitches: np.ndarray, pitch_range: str | None) -> int:
 def into_range(notes: Sequence[Note], track: Track) -> list[Note]:
     """A wholly new track is moved by octaves into the pitch range that was asked for."""
     shift = octave_shift(np.array([n.pitch for n in notes]), track.pitch_range)
-    return [n._replace(pitch=n.pitch + shift) for n in notes]
+    return [n._replace(pitch=n.pitch + shift) for n in notes] if shift else list(notes)
 
 
 def until(note: Note, end_ticks: int) -> Note:
@@ -52,7 +52,7 @@ def playable(kept: Sequence[Note], changed: Sequence[Note]) -> tuple[Note, ...]:
                 continue
             taken.add(place)
             until_again = next_onset.get(note.pitch, note.onset_ticks + note.duration_ticks) - note.onset_ticks
-            note = note._replace(duration_ticks=min(note.duration_ticks, until_again))
+            note = note._replace(duration_ticks=until_again) if until_again < note.duration_ticks else note
         next_onset[note.pitch] = note.onset_ticks
         result.append(note)
     return tuple(reversed(result))

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from musediff.engines.slots import vocab
-from musediff.engines.slots.causal import HIDDEN, Cache, nearest, newest_attention, relative_attention, skewed
+from musediff.engines.slots.blocks import attention
+from musediff.engines.slots.causal import HIDDEN, Cache, biased_attention, nearest, newest_attention, relative_attention, skewed
 from musediff.engines.slots.line import OVER, following, in_line
 from musediff.engines.slots.reading import InLine
 from tests.ar.conftest import cut, line_of, network, slots_of, two_way_network
@@ -46,6 +47,11 @@ def test_relative_attention_is_what_its_definition_says(notes: int, conditions: 
     assert torch.allclose(relative_attention(bare, q, k, v, distance, attend), expected, atol=1e-5)
     newest = newest_attention(bare[:, :, -1:], q[:, :, -1:], k, v, distance, attend)
     assert torch.allclose(newest, expected[:, :, -1:], atol=1e-5)
+    attend[..., 0] = True  # what the clip as a whole is asked for is never padding
+    q_of_all = torch.cat((draw(2, 2, conditions, 4), q), 2)
+    of_conditions = attention(q_of_all[:, :, :conditions], k[:, :, :conditions], v[:, :, :conditions], attend)
+    expected = torch.cat((of_conditions, by_definition(bare, q, k, v, distance, attend)), 2)
+    assert torch.allclose(biased_attention(bare, q_of_all, k, v, distance, attend), expected, atol=1e-5)
 
 
 def test_what_is_beyond_the_farthest_distance_is_as_far() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from musediff.engines.slots import layout, vocab
-from musediff.engines.slots.codec import decode_note, encode_track, played
+from musediff.engines.slots.codec import decode_notes, encode_track, played
 from musediff.pipeline import MusePipeline, Sampling
 from tests.slots.conftest import make_clip
 
@@ -18,7 +18,8 @@ def test_velocities_that_change_from_note_to_note_are_played(velocities: list[in
 
 
 def decoded(bar: int, position: int, velocity: int, as_played: bool, limits: tuple[int, int] = (1, 127)) -> int:
-    return decode_note(bar, np.array([position, 60, 3, velocity]), 1920, 8 * 1920, limits, as_played).velocity
+    (note,) = decode_notes(np.array([bar]), np.array([[position, 60, 3, velocity]]), 1920, 8 * 1920, limits, as_played)
+    return note.velocity
 
 
 def test_a_performance_has_every_velocity_of_a_class_about_as_often_and_one_at_each_onset() -> None:

@@ -26,6 +26,8 @@ def attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, attend_B11L: Tenso
 class Layers(nn.Module):
     """What a block is made of, pre-norm: attention and feed-forward, each added to the stream. How tokens attend is left to ``Block``."""
 
+    PARTS = ("asked", "added")  # to compile for a GPU; with attention between them that alone took longer than a minute
+
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
@@ -36,9 +38,11 @@ class Layers(nn.Module):
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
 
-    def asked(self, x_BLD: Tensor) -> Tensor:
-        """(B, 3 H, L, E) queries, keys and values of all heads."""
-        return self.qkv(self.norm_attention(x_BLD)).unflatten(-1, (3 * self.heads, -1)).transpose(1, 2)
+    def asked(self, x_BLD: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(B, H, L, E) queries, keys and values of all heads; and the queries as they were before their place turned them."""
+        qkv = self.qkv(self.norm_attention(x_BLD)).unflatten(-1, (3 * self.heads, -1)).transpose(1, 2)
+        q, k = rotate(qkv[:, : 2 * self.heads], cosine, sine).chunk(2, 1)
+        return q, k, qkv[:, 2 * self.heads :], qkv[:, : self.heads]
 
     def added(self, x_BLD: Tensor, mixed_BHLE: Tensor) -> Tensor:
         """The stream behind the block; ``mixed_BHLE``: what the heads found."""
@@ -53,6 +57,5 @@ class Block(Layers):
     """Every token attends to every other."""
 
     def forward(self, x_BLD: Tensor, attend_B11L: Tensor | None, cosine: Tensor, sine: Tensor) -> Tensor:
-        qkv = self.asked(x_BLD)
-        q, k = rotate(qkv[:, : 2 * self.heads], cosine, sine).chunk(2, 1)
-        return self.added(x_BLD, attention(q, k, qkv[:, 2 * self.heads :], attend_B11L))
+        q, k, v, _ = self.asked(x_BLD, cosine, sine)
+        return self.added(x_BLD, attention(q, k, v, attend_B11L))

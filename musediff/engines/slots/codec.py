@@ -56,19 +56,23 @@ def played(velocity_N: np.ndarray) -> bool:
     return len(velocity_N) >= FEWEST_PLAYED and bool((np.diff(velocity_N) == 0).mean() < WRITTEN)
 
 
-def decode_note(bar: int, values: np.ndarray, bar_ticks: int, end_ticks: int, limits: tuple[int, int], played: bool) -> Note:
-    """One note of a clip from its classes. Velocity is the middle of its class, or if the clip is ``played`` any of it, one for each class
+def decode_notes(
+    bar_X: np.ndarray, values_XF: np.ndarray, bar_ticks: int, end_ticks: int, limits: tuple[int, int], played: bool
+) -> list[Note]:
+    """Notes of a clip from their classes. Velocity is the middle of its class, or if the clip is ``played`` any of it, one for each class
     and onset, as if by chance; held inside ``limits``. The note ends with the clip."""
-    onset = bar * bar_ticks + int(values[vocab.POSITION]) * vocab.POSITION_TICKS
-    duration = min(int(vocab.DURATION_TICKS[values[vocab.DURATION]]), end_ticks - onset)
-    within = _scattered(bar, *values[[vocab.POSITION, vocab.VELOCITY]].tolist()) if played else vocab.VELOCITY_STEP // 2
-    velocity = int(values[vocab.VELOCITY]) * vocab.VELOCITY_STEP + within
-    return Note(onset, int(values[vocab.PITCH]), duration, min(max(velocity, limits[0]), limits[1]))
+    position_X, pitch_X, duration_X, velocity_X = values_XF.T
+    onset_X = bar_X * bar_ticks + position_X * vocab.POSITION_TICKS
+    length_X = np.minimum(vocab.DURATION_TICKS[duration_X], end_ticks - onset_X)
+    within = _scattered(bar_X, position_X, velocity_X) if played else vocab.VELOCITY_STEP // 2
+    loud_X = np.clip(velocity_X * vocab.VELOCITY_STEP + within, *limits)
+    columns = (column.tolist() for column in (onset_X, pitch_X, length_X, loud_X))
+    return list(map(Note, *columns))
 
 
-def _scattered(bar: int, position: int, velocity: int) -> int:
+def _scattered(bar_X: np.ndarray, position_X: np.ndarray, velocity_X: np.ndarray) -> np.ndarray:
     """0 to VELOCITY_STEP - 1."""
-    mixed = (bar * 0x9E3779B1 + position * 0x85EBCA77 + velocity * 0xC2B2AE3D) & 0xFFFFFFFF
+    mixed = (bar_X * 0x9E3779B1 + position_X * 0x85EBCA77 + velocity_X * 0xC2B2AE3D) & 0xFFFFFFFF
     return (mixed ^ mixed >> 15) * 0x2C1B3C6D >> 24 & (vocab.VELOCITY_STEP - 1)
 
 

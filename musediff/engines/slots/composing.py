@@ -12,7 +12,7 @@ from musediff.engines.base import Request
 from musediff.engines.finishing import into_range, playable, velocity_limits
 from musediff.engines.slots import layout, vocab
 from musediff.engines.slots.batch import Slots
-from musediff.engines.slots.codec import decode_note, played
+from musediff.engines.slots.codec import decode_notes, played
 from musediff.engines.slots.composer import Composer, Limits, Taste
 from musediff.engines.slots.constraints import allowed
 from musediff.engines.slots.critic import Critic, best
@@ -99,8 +99,7 @@ def _clip(state: Composing, line: Draft) -> Clip:
         mine = line.new_S & (line.track_S == place)
         values_XF, limits = line.values_SF[mine], velocity_limits(tracks[k])
         as_played = played(values_XF[:, vocab.VELOCITY])
-        each = zip(line.bar_S[mine].tolist(), values_XF, strict=True)
-        notes = [decode_note(bar, values, clip.bar_ticks, clip.end_ticks, limits, as_played) for bar, values in each]
+        notes = decode_notes(line.bar_S[mine], values_XF, clip.bar_ticks, clip.end_ticks, limits, as_played)
         if notes:
             tracks[k] = replace(tracks[k], notes=playable((), into_range(notes, tracks[k])))
     return replace(clip, tracks=tuple(tracks))

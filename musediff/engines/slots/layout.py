@@ -15,7 +15,7 @@ from musediff.engines.base import VALUES, Request
 from musediff.engines.finishing import into_range, only_louder, playable, until, velocity_limits
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots, places
-from musediff.engines.slots.codec import Encoded, chord_rows, decode_note, encode_track, part_classes, played, shared_classes
+from musediff.engines.slots.codec import Encoded, chord_rows, decode_notes, encode_track, part_classes, played, shared_classes
 from musediff.engines.slots.sampler import Noise
 
 NEW = -1  # source index of a slot that is no note of the clip
@@ -133,7 +133,8 @@ def to_clip(row: Row, values: np.ndarray, hidden: np.ndarray, clip: Clip, tracks
             continue
         here = np.flatnonzero(mine & ~hidden.any(1))
         as_played = played(values[here, vocab.VELOCITY])
-        notes = [_note(row, int(i), values[i], clip, track, as_played) for i in here]
+        found = decode_notes(row.bar[here], values[here], clip.bar_ticks, clip.end_ticks, velocity_limits(track), as_played)
+        notes = [_note(row, int(i), values[i], new, track, clip.end_ticks) for i, new in zip(here, found, strict=True)]
         same = [of != NEW and only_louder(note, track.notes[of]) for note, of in zip(notes, row.source[here], strict=True)]
         kept = [track.notes[i] for i in tracks[k].unseen] + [note for note, old in zip(notes, same, strict=True) if old]
         changed = [note for note, old in zip(notes, same, strict=True) if not old]
@@ -143,15 +144,15 @@ def to_clip(row: Row, values: np.ndarray, hidden: np.ndarray, clip: Clip, tracks
     return replace(clip, tracks=tuple(parts))
 
 
-def _note(row: Row, slot: int, values: np.ndarray, clip: Clip, track: Track, as_played: bool) -> Note:
+def _note(row: Row, slot: int, values: np.ndarray, new: Note, track: Track, end_ticks: int) -> Note:
+    """``new``: what the values say alone."""
     source = int(row.source[slot])
     if source == NEW:
-        return decode_note(int(row.bar[slot]), values, clip.bar_ticks, clip.end_ticks, velocity_limits(track), as_played)
+        return new
     old = track.notes[source]
     changed = row.open[slot] & (values != row.values[slot])
     if not changed.any():
         return old
-    new = decode_note(int(row.bar[slot]), values, clip.bar_ticks, clip.end_ticks, velocity_limits(track), as_played)
     order = (vocab.POSITION, vocab.PITCH, vocab.DURATION, vocab.VELOCITY)
     mixed = Note(*(n if changed[f] else o for f, n, o in zip(order, new, old, strict=True)))
-    return until(mixed, clip.end_ticks) if changed[vocab.POSITION] or changed[vocab.DURATION] else mixed
+    return until(mixed, end_ticks) if changed[vocab.POSITION] or changed[vocab.DURATION] else mixed

@@ -34,7 +34,7 @@ def surprise(network: InLine, line: Slots, read: Read) -> Surprise:
     note_BM = follows.note_BM
     values_XF, clip_X = line.values_BNF[note_BM], note_BM.nonzero()[:, 0]
     advance_X = line.bar_BN[note_BM] - line.bar_BN[follows.before_BM]
-    place = network.past(line, line.values_BNF[..., vocab.POSITION]).take(note_BM)
+    place = read.around.take(note_BM)
     ahead_XD = network.ahead(read.line_BMD[follows.before_BM], read.bar_BRD[clip_X, line.bar_BN[note_BM]], advance_X, place)
     fields = [
         F.cross_entropy(network.field_logits(field, ahead_XD, values_XF, place).float(), values_XF[:, field], reduction="none")

@@ -42,6 +42,7 @@ class Read:
 
     line_BMD: Tensor
     bar_BRD: Tensor
+    around: Place  # every token
 
 
 class InLine(Conditioned):
@@ -73,7 +74,7 @@ class InLine(Conditioned):
         coordinates = torch.cat((self._places_of_conditions(line), _places(line)), 1)
         read = self._through(sequence, coordinates, known, caches)
         bars, conditions = known.bar_BRD.shape[1], known.sequence_BPD.shape[1]
-        return Read(read[:, conditions:], read[:, conditions - bars : conditions])
+        return Read(read[:, conditions:], read[:, conditions - bars : conditions], around)
 
     def go_on(self, line: Slots, around: Place, known: Known, caches: list[Cache]) -> Tensor:
         """(B, D) what is known after a line whose last token is new. ``around`` (B, 1): what is around that token, see ``past``."""
