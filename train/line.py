@@ -13,7 +13,7 @@ from train.compiled import padded
 from train.slot_clips import with_more
 from train.tasks import Drawn, Found
 
-BARS = 16  # where lengths fall into few buckets, bars are padded to multiples of it
+ALIGNED = 8  # numbers of 16 bits that a matrix product on a GPU takes at once
 
 
 def lengths(line: Slots) -> torch.Tensor:
@@ -23,13 +23,10 @@ def lengths(line: Slots) -> torch.Tensor:
 
 
 def lengthened(slots: Slots) -> Slots:
-    """The same with more padded tracks, bars and notes, so that its tokens, of the conditions and of the line, are as many as those of
-    others."""
+    """The same with more padded bars and notes: so many tokens of the conditions, and of the line, as a GPU likes."""
     bars, tracks, notes = slots.pad_BR.shape[1], slots.pad_BK.shape[1], slots.pad_BN.shape[1]
-    more_tracks, more_bars = vocab.MAX_TRACKS - tracks, -bars % BARS
-    tokens = len(vocab.SHARED) + 2 * vocab.MAX_TRACKS + bars + more_bars + notes  # each track has a token among the conditions, and a start
-    more = padded(tokens) - tokens
-    return with_more(slots, more, more_bars, more_tracks)
+    conditions = len(vocab.SHARED) + tracks + bars
+    return with_more(slots, padded(tracks + notes) - tracks - notes, -conditions % ALIGNED)  # a track has a start in the line
 
 
 def lines_of(slots: Slots, _: np.random.Generator, generator: torch.Generator) -> Drawn:

@@ -16,6 +16,7 @@ from train import states
 from train.chance import Chance
 from train.compiled import compile_blocks, compiling
 from train.feed import AHEAD, Feed
+from train.muon import TogetherMuon
 from train.ranks import ALONE, Ranks
 from train.recipes import Recipe
 from train.shard import as_held, optimiser_as_held, own, share_out, whole
@@ -46,7 +47,8 @@ def optimisers(network: nn.Module, recipe: Recipe, fused: bool = False) -> list[
     adam = torch.optim.AdamW(rest, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=fused)
     if not matrices:
         return [adam]
-    return [adam, torch.optim.Muon(matrices, lr=recipe.muon_rate, weight_decay=recipe.weight_decay, momentum=0.95)]
+    muon = torch.optim.Muon if recipe.shard else TogetherMuon  # parts of matrices are put together one by one
+    return [adam, muon(matrices, lr=recipe.muon_rate, weight_decay=recipe.weight_decay, momentum=0.95)]
 
 
 def rate(recipe: Recipe, step: int, done: float) -> float:

@@ -62,14 +62,12 @@ class SlotClips:
         self.batches.restore(place["batches"])
 
 
-def with_more(slots: Slots, notes: int, bars: int = 0, tracks: int = 0) -> Slots:
-    """The same with so many more padded notes, bars and tracks."""
+def with_more(slots: Slots, notes: int, bars: int = 0) -> Slots:
+    """The same with so many more padded notes and bars."""
     return replace(
         slots.of_notes(lambda x: F.pad(x, (*[0, 0] * (x.ndim - 2), 0, notes))),
         chords_BRC=F.pad(slots.chords_BRC, (0, 0, 0, bars)),
-        parts_BKF=F.pad(slots.parts_BKF, (0, 0, 0, tracks)),
-        counts_BRK=F.pad(slots.counts_BRK, (0, tracks, 0, bars)),
+        counts_BRK=F.pad(slots.counts_BRK, (0, 0, 0, bars)),
         pad_BN=F.pad(slots.pad_BN, (0, notes), value=True),
         pad_BR=F.pad(slots.pad_BR, (0, bars), value=True),
-        pad_BK=F.pad(slots.pad_BK, (0, tracks), value=True),
     )

@@ -6,6 +6,8 @@ for each pair. Suffixes: B batch, H heads, P tokens of the conditions, M tokens 
 T distances that are told apart.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,14 +18,13 @@ from musediff.engines.slots.blocks import Block, attention
 HIDDEN = -1e4
 
 
-def skewed(products_BHMM: Tensor, filler: float = 0.0) -> Tensor:
+def skewed(products_BHMM: Tensor) -> Tensor:
     """Products with the vectors of distances, the nearest last -> for each pair of tokens.
 
-    (..., i, j) of the result is that of token i with the distance to token j. Where token j comes after it there is anything: the
-    ``filler``, or what stood before the distances to the tokens there are.
+    (..., i, j) of the result is that of token i with the distance to token j. Where token j comes after it there is anything.
     """
     tokens = products_BHMM.shape[-1]
-    return F.pad(products_BHMM, (1, 0), value=filler).flatten(-2)[..., tokens:].unflatten(-1, (tokens, tokens))
+    return F.pad(products_BHMM, (1, 0)).flatten(-2)[..., tokens:].unflatten(-1, (tokens, tokens))
 
 
 def nearest(distance_HTE: Tensor, tokens: int) -> Tensor:
@@ -56,21 +57,53 @@ def biased_attention(
 ) -> Tensor:
     """What all tokens mix: conditions from each other, notes as in ``relative_attention``; for a GPU.
 
-    There the fused kernel reads one table of what to add to the products, so that few passes go over as many numbers: the plain one took
-    two thirds of the time of a step.
+    There the fused kernel is told what to add to each product, so that few passes go over as many numbers: the plain way took most of
+    the time of a step.
     """
-    conditions, tokens, length = attend_B11P.shape[-1], bare_BHME.shape[2], q_BHLE.shape[2]
-    distance = (bare_BHME * q_BHLE.shape[-1] ** -0.5) @ nearest(distance_HTE, tokens).transpose(-1, -2).to(bare_BHME.dtype)
-    # What lies before the first note is moved, with the next row, to what comes after a note: hidden here, it is hidden there.
-    distance = distance.masked_fill_(torch.ones(tokens, tokens, dtype=torch.bool, device=distance.device).tril(-1).flip(0), HIDDEN)
-    spare = -length % 8  # numbers that the kernel wants its rows aligned to
-    of_notes = F.pad(skewed(distance, HIDDEN), (conditions, spare, conditions, 0))
-    hidden_B1LL = torch.zeros(len(attend_B11P), 1, length, length + spare, dtype=torch.bool, device=distance.device)
-    hidden_B1LL[..., :conditions] = ~attend_B11P
-    hidden_B1LL[:, :, :conditions, conditions:] = True
-    bias = (of_notes + hidden_B1LL.to(of_notes.dtype) * HIDDEN)[..., :length]
+    conditions, (batch, heads, tokens, width) = attend_B11P.shape[-1], bare_BHME.shape
+    nearest_HME = nearest(distance_HTE, tokens) * width**-0.5
+    table_HEW = F.pad(nearest_HME, (0, 0, Bias.SPARE, 0)).transpose(1, 2)
+    products = bare_BHME.transpose(0, 1).reshape(heads, batch * tokens, width) @ table_HEW.to(bare_BHME.dtype)
+    hidden_B1LL = torch.zeros(batch, 1, q_BHLE.shape[2], q_BHLE.shape[2], dtype=q_BHLE.dtype, device=q_BHLE.device)
+    hidden_B1LL[..., conditions:] = torch.full_like(hidden_B1LL[0, 0, :, conditions:], HIDDEN).triu(1 - conditions)
+    hidden_B1LL[..., :conditions] = ~attend_B11P * HIDDEN
+    bias_BHLL = Bias.apply(products.view(heads, batch, tokens, -1), hidden_B1LL)
     with sdpa_kernel([SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
-        return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=bias.to(q_BHLE.dtype))
+        return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=bias_BHLL)
+
+
+class Bias(torch.autograd.Function):
+    """Products with the vectors of distances, the nearest last, behind at least ``SPARE`` columns of anything -> what to add to the scores
+    of notes with notes, added to ``hidden``.
+
+    Row i of the products, read from its end back to distance i, is row i of the result up to token i: a view with one column less a row.
+    Where it shows another row, behind token i, ``hidden`` has to hide it: so no gradient comes from there.
+    """
+
+    SPARE = 8  # columns, at least one: rows of a multiple of 8 numbers are what matrix products on a GPU like
+
+    @staticmethod
+    def forward(ctx: Any, products_HBMW: Tensor, hidden_B1LL: Tensor) -> Tensor:
+        """(B, H, L, L)."""
+        ctx.products = products_HBMW.shape
+        heads, _, tokens, _ = products_HBMW.shape
+        bias_BHLL = hidden_B1LL.repeat(1, heads, 1, 1)
+        bias_BHLL[:, :, -tokens:, -tokens:] += Bias.view(products_HBMW)
+        return bias_BHLL
+
+    @staticmethod
+    def backward(ctx: Any, grad_BHLL: Tensor) -> tuple[Tensor, None]:  # ty: ignore[incompatible-method-override]
+        grad_HBMW = grad_BHLL.new_zeros(ctx.products)
+        tokens = ctx.products[2]
+        Bias.view(grad_HBMW).copy_(grad_BHLL[:, :, -tokens:, -tokens:])
+        return grad_HBMW, None
+
+    @staticmethod
+    def view(products_HBMW: Tensor) -> Tensor:
+        """(B, H, M, M)."""
+        heads, batch, tokens, columns = products_HBMW.shape
+        strides = (tokens * columns, batch * tokens * columns, columns - 1, 1)
+        return products_HBMW.as_strided((batch, heads, tokens, tokens), strides, columns - 1)
 
 
 def newest_attention(
