@@ -7,13 +7,12 @@ from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.line import in_line
 from musediff.engines.slots.line_losses import PARTS, line_losses
+from musediff.engines.slots.lookup import ALIGNED
 from musediff.engines.slots.process import drop_conditions
 from musediff.engines.slots.reading import InLine
 from train.compiled import padded
 from train.slot_clips import with_more
 from train.tasks import Drawn, Found
-
-ALIGNED = 8  # numbers of 16 bits that a matrix product on a GPU takes at once
 
 
 def lengths(line: Slots) -> torch.Tensor:

@@ -37,4 +37,4 @@ def test_who_knows_a_clip_needs_none_and_who_knows_nothing_needs_all(tracks: int
     for seed in range(5):
         assert of(Oracle, clean, seed) == pytest.approx([0, 0], abs=1e-3)
         assert of(Ignorant, clean, seed) == pytest.approx(expected, rel=1e-5)
-        assert of(Ignorant, with_more(clean, notes=7, bars=2, tracks=1), seed) == pytest.approx(expected, rel=1e-5)
+        assert of(Ignorant, with_more(clean, notes=7, bars=2), seed) == pytest.approx(expected, rel=1e-5)

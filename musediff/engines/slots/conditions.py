@@ -1,5 +1,7 @@
 """What networks over note slots know of the clip beside its notes. Suffixes as in ``network``."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -7,6 +9,7 @@ from musediff.chords import INTERVALS, NO_CHORD, NUM_CHORDS
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.blocks import Layers
+from musediff.engines.slots.lookup import Asked, summed, tables_of
 
 
 def chord_features() -> Tensor:
@@ -54,23 +57,21 @@ class Conditioned(nn.Module):
         bars, tracks = slots.pad_BR.shape[1], slots.pad_BK.shape[1]
         kind = self.kind.weight
         shared = torch.stack([table(slots.shared_BF[:, i]) for i, table in enumerate(self.shared)], 1) + kind[0]
-        part_BKD = sum(table(slots.parts_BKF[..., i]) for i, table in enumerate(self.part)) + self.track.weight[:tracks]
+        part_BKD = summed([(table, slots.parts_BKF[..., i]) for i, table in enumerate(tables_of(self.part))]) + self.track.weight[:tracks]
         from_end = torch.clamp((~slots.pad_BR).sum(1, keepdim=True) - torch.arange(bars, device=kind.device), 0, 64)
         chords_BRP = self.chord_classes[slots.chords_BRC].flatten(2).to(kind.dtype)
-        bar_BRD = self.bar(from_end) + self.bar_chords(chords_BRP) + self.chord(slots.chords_BRC[..., 0]) + kind[2]
+        bar_BRD = summed([(self.bar, from_end), (self.chord, slots.chords_BRC[..., 0])]) + self.bar_chords(chords_BRP) + kind[2]
         return shared, part_BKD, bar_BRD
 
     def sounding(self, chord_X: Tensor) -> Tensor:
         """Embedding (X, D) of chord ids."""
-        return self.chord(chord_X) + self.chord_class(self.chord_classes[chord_X].to(self.chord.weight.dtype))
+        return summed([(self.chord, chord_X)]) + self.chord_class(self.chord_classes[chord_X].to(self.chord.weight.dtype))
 
-    def within_note(self, field: int, known_XD: Tensor, chosen_XF: Tensor, chord_X: Tensor) -> Tensor:
-        """(X, D) what is known before a field is chosen: also the note's fields before it (``chosen_XF``) and its chord.
+    def within_note(self, field: int, known_XD: Tensor, chosen_XF: Tensor, chord_X: Tensor, near: Sequence[Asked]) -> Tensor:
+        """(X, D) what is known before a field is chosen: also the note's fields before it (``chosen_XF``), its chord and what is ``near``.
 
         The fields go position, pitch, duration, velocity (the sequential sub-decoder of the Nested Music Transformer,
         Ryu et al. 2024).
         """
-        known_XD = known_XD + self.sounding(chord_X)
-        for earlier in range(field):
-            known_XD = known_XD + self.chosen[earlier](chosen_XF[..., earlier])
-        return known_XD
+        earlier = [(table, chosen_XF[..., f]) for f, table in enumerate(tables_of(self.chosen)[:field])]
+        return known_XD + self.sounding(chord_X) + summed([*earlier, *near])

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import ECHOES, NO_PITCH, WAITS, Place
+from musediff.engines.slots.lookup import Asked, tables_of
 
 WIDEST = 24  # semitones between two notes that are told apart
 INTERVAL_RANK = 32
@@ -27,20 +28,20 @@ class Neighbours(nn.Module):
         self.asked = nn.Linear(width, near * INTERVAL_RANK, bias=False)
         self.intervals = tables(near, 2 * NO_PITCH - 1, INTERVAL_RANK)
 
-    def seen(self, place: Place, pitch_X: Tensor) -> Tensor:
-        """(X, D) for notes as they are in the clip, hidden ones too."""
+    def seen(self, place: Place, pitch_X: Tensor) -> list[Asked]:
+        """To look up for notes as they are in the clip, hidden ones too."""
         step_XP = (pitch_X[..., None] - place.pitch_XP).clamp(-WIDEST, WIDEST) + WIDEST
         known_XP = (pitch_X[..., None] < NO_PITCH) & (place.pitch_XP < NO_PITCH)
-        intervals = _sum(self.seen_intervals, torch.where(known_XP, step_XP, 2 * WIDEST + 1))
-        return _sum(self.seen_waits, place.wait_XW) + self.rhythm(place) + intervals
+        intervals = _each(self.seen_intervals, torch.where(known_XP, step_XP, 2 * WIDEST + 1))
+        return [*_each(self.seen_waits, place.wait_XW), *self.rhythm(place), *intervals]
 
-    def rhythm(self, place: Place) -> Tensor:
-        """(X, D) the positions of other bars, which are known before the own one is."""
-        return _sum(self.echoes, place.echo_XE)
+    def rhythm(self, place: Place) -> list[Asked]:
+        """To look up: the positions of other bars, which are known before the own one is."""
+        return _each(self.echoes, place.echo_XE)
 
-    def chosen(self, place: Place) -> Tensor:
-        """(X, D) for notes whose onset has been chosen."""
-        return _sum(self.chosen_waits, place.wait_XW)
+    def chosen(self, place: Place) -> list[Asked]:
+        """To look up for notes whose onset has been chosen."""
+        return _each(self.chosen_waits, place.wait_XW)
 
     def pitch_logits(self, hidden_XD: Tensor, place: Place) -> Tensor:
         """(X, V) how likely the intervals to the notes around make each pitch: the same melody is as likely in any key."""
@@ -54,8 +55,5 @@ class Neighbours(nn.Module):
         return logits
 
 
-def _sum(tables: nn.ModuleList, classes_XM: Tensor) -> Tensor:
-    found = tables[0](classes_XM[..., 0])
-    for table, classes_X in zip(list(tables)[1:], classes_XM.unbind(-1)[1:], strict=True):
-        found = found + table(classes_X)
-    return found
+def _each(tables: nn.ModuleList, classes_XM: Tensor) -> list[Asked]:
+    return list(zip(tables_of(tables), classes_XM.unbind(-1), strict=True))

@@ -16,6 +16,7 @@ from musediff.engines.slots.blocks import Block
 from musediff.engines.slots.causal import RelativeBlock
 from musediff.engines.slots.conditions import head
 from musediff.engines.slots.critic import Critic
+from musediff.engines.slots.lookup import picked, summed, tables_of
 from musediff.engines.slots.neighbours import Neighbours
 from musediff.engines.slots.reading import InLine
 from musediff.engines.slots.rotary import Rotary
@@ -105,7 +106,7 @@ class SlotsNetwork(InLine):
         device = slots.counts_BRK.device
         kind = self.kind.weight
         shared, part_BKD, bar_BRD = self.conditions(slots)
-        count_BRKD = self.count(slots.counts_BRK) + part_BKD[:, None] + bar_BRD[:, :, None] + kind[3]
+        count_BRKD = summed([(self.count, slots.counts_BRK)]) + part_BKD[:, None] + bar_BRD[:, :, None] + kind[3]
         slot_BND = self._embed_slots(slots, part_BKD) + kind[4]
         sequence = torch.cat((shared, part_BKD + kind[1], bar_BRD, count_BRKD.flatten(1, 2), slot_BND), 1)
 
@@ -120,11 +121,11 @@ class SlotsNetwork(InLine):
         return sequence, coordinates, torch.cat((never, slots.pad_BK, slots.pad_BR, count_pad, slots.pad_BN), 1)
 
     def _embed_slots(self, slots: Slots, part_BKD: Tensor) -> Tensor:
-        batch = torch.arange(len(slots.bar_BN), device=slots.bar_BN.device)[:, None]
-        count_BN = slots.counts_BRK[batch, slots.bar_BN, slots.track_BN].clamp(1, vocab.COUNTS - 1)
+        of_bar_BN = slots.bar_BN * slots.counts_BRK.shape[2] + slots.track_BN
+        count_BN = slots.counts_BRK.flatten(1).gather(1, of_bar_BN).clamp(1, vocab.COUNTS - 1)
         left_BN = (count_BN - 1 - slots.index_BN).clamp(0, vocab.COUNTS - 1)
-        values = sum(table(slots.values_BNF[..., f]) for f, table in enumerate(self.value))
-        place = self.index(slots.index_BN.clamp(max=vocab.COUNTS - 1)) + self.left(left_BN)
+        values = [(table, slots.values_BNF[..., f]) for f, table in enumerate(tables_of(self.value))]
+        place = [(self.index, slots.index_BN.clamp(max=vocab.COUNTS - 1)), (self.left, left_BN), (self.given, slots.given_BN.long())]
         around = place_at(slots, slots.values_BNF[..., vocab.POSITION])
-        told = values + place + self.sounding(around.chord_X) + part_BKD[batch, slots.track_BN] + self.given(slots.given_BN.long())
-        return told if self.neighbours is None else told + self.neighbours.seen(around, slots.values_BNF[..., vocab.PITCH])
+        near = [] if self.neighbours is None else self.neighbours.seen(around, slots.values_BNF[..., vocab.PITCH])
+        return summed([*values, *place, *near]) + self.sounding(around.chord_X) + picked(part_BKD, slots.track_BN)

@@ -22,6 +22,7 @@ from musediff.engines.slots.batch import Place, Slots, chords_alone
 from musediff.engines.slots.causal import Cache
 from musediff.engines.slots.conditions import Conditioned
 from musediff.engines.slots.line import ADVANCES, past_of
+from musediff.engines.slots.lookup import picked, summed, tables_of
 from musediff.engines.slots.neighbours import Neighbours
 from musediff.engines.slots.rotary import Rotary
 
@@ -96,14 +97,14 @@ class InLine(Conditioned):
 
     def _embed_line(self, line: Slots, known: Known, around: Place) -> Tensor:
         """(B, Y, D) the last Y tokens; ``around``: what is around these."""
-        batch, last = torch.arange(len(line.bar_BN), device=line.bar_BN.device)[:, None], around.chord_X.shape[1]
+        last = around.chord_X.shape[1]
         values_BYF, index_BY, bar_BY, track_BY = (
             x[:, x.shape[1] - last :] for x in (line.values_BNF, line.index_BN, line.bar_BN, line.track_BN)
         )
-        values = sum(table(values_BYF[..., f]) for f, table in enumerate(self.value))
-        place = self.index(index_BY) + known.bar_BRD[batch, bar_BY] + known.part_BKD[batch, track_BY]
-        told = values + place + self.sounding(around.chord_X) + self.kind.weight[4]
-        return told if self.neighbours is None else told + self.neighbours.seen(around, values_BYF[..., vocab.PITCH])
+        values = [(table, values_BYF[..., f]) for f, table in enumerate(tables_of(self.value))]
+        near = [] if self.neighbours is None else self.neighbours.seen(around, values_BYF[..., vocab.PITCH])
+        frame = picked(known.bar_BRD, bar_BY) + picked(known.part_BKD, track_BY) + self.kind.weight[4]
+        return summed([*values, (self.index, index_BY), *near]) + frame + self.sounding(around.chord_X)
 
     def _places_of_conditions(self, line: Slots) -> Tensor:
         """Rotary coordinates (B, P, 3): of the bars alone."""
@@ -123,7 +124,7 @@ class InLine(Conditioned):
     def ahead(self, line_XD: Tensor, bar_XD: Tensor, advance_X: Tensor, place: Place) -> Tensor:
         """(X, D) what is known of the next note once it is decided in which bar it is. Of its ``place`` only the echoes are looked at."""
         known_XD = line_XD + self.next_bar(bar_XD) + self.advance(advance_X)
-        return known_XD if self.neighbours is None else known_XD + self.neighbours.rhythm(place)
+        return known_XD if self.neighbours is None else known_XD + summed(self.neighbours.rhythm(place))
 
     def field_logits(self, field: int, known_XD: Tensor, chosen_XF: Tensor, place: Place | None) -> Tensor:
         """Logits (X, V) of one field of any set X of notes. ``place``: what is around the chosen position; the position itself needs
@@ -131,8 +132,8 @@ class InLine(Conditioned):
         told = field and self.in_note
         if told:
             assert place is not None
-            known_XD = self.within_note(field, known_XD, chosen_XF, place.chord_X)
-            known_XD = known_XD if self.neighbours is None else known_XD + self.neighbours.chosen(place)
+            near = [] if self.neighbours is None else self.neighbours.chosen(place)
+            known_XD = self.within_note(field, known_XD, chosen_XF, place.chord_X, near)
         logits = self.heads[field](known_XD)
         if told and place is not None and self.neighbours is not None and field == vocab.PITCH:
             logits = logits + self.neighbours.pitch_logits(known_XD, place)
