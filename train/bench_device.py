@@ -108,22 +108,21 @@ def clips(weights: Path, number: int) -> None:
     engine.network.to(device)
     for role, instrument in (("main_melody", "acoustic_piano"), ("accompaniment", "acoustic_piano")):
         clip = Clip(8, (Track((), role, instrument, None, None, None, role),), "4/4", 100, "cmajor", "newage", "standard")
-        for at_once in (64, number):
-            request = Request(mode="generate", clip=clip, variants=at_once, drafts=1)
-            if device == "cuda":
-                torch.cuda.reset_peak_memory_stats()
-            begun = time.perf_counter()
-            state = engine.prepare(request, torch.Generator().manual_seed(1))
-            with torch.inference_mode():
-                for _ in engine.steps(state):
-                    pass
-            written = time.perf_counter() - begun
-            made = engine.finish(state)
-            spent = time.perf_counter() - begun
-            notes = sum(len(one.tracks[0].notes) for one in made) / at_once
-            memory = f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if device == "cuda" else ""
-            rates = f"{at_once / spent:.0f} clips/s ({at_once / written:.0f} as tokens)"
-            print(f"{role}: {at_once} at once, {notes:.0f} notes each: {rates}{memory}")
+        request = Request(mode="generate", clip=clip, variants=number, drafts=1)
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        begun = time.perf_counter()
+        state = engine.prepare(request, torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            for _ in engine.steps(state):
+                pass
+        written = time.perf_counter() - begun
+        made = engine.finish(state)
+        spent = time.perf_counter() - begun
+        notes = sum(len(one.tracks[0].notes) for one in made) / number
+        memory = f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if device == "cuda" else ""
+        rates = f"{number / spent:.0f} clips/s ({number / written:.0f} as tokens)"
+        print(f"{role}: {number} at once, {notes:.0f} notes each: {rates}{memory}")
 
 
 def main() -> None:
