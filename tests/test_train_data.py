@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from musediff.data import store as packed
 from musediff.engines.clip_rows import Batches
+from musediff.engines.slots import vocab
 from musediff.engines.slots.dataset import ClipSource
+from musediff.engines.slots.tables import CLIP, NOTE, Tables
 from musediff.errors import BadData
 from train.recipes import RECIPES, muse_tiny
 from train.registry import make_task
@@ -40,3 +43,20 @@ def test_a_pool_that_is_cut_into_fewer_batches_is_gone_on_with(data: Path) -> No
     after = Batches(source.draw, tokens=4000, pool=60)
     after.restore(before.state())
     assert len(after.cuts) < len(before.cuts) and after.next(rng)
+
+
+def test_the_notes_of_a_bar_beyond_what_a_network_counts_are_left_out(data: Path) -> None:
+    """The lowest of those that begin together stay, and other tracks keep all."""
+    store = packed.load(data)
+    track = int(np.argmax(np.diff(store.note_offset)))
+    its = slice(int(store.note_offset[track]), int(store.note_offset[track + 1]))
+    onset = store.note_onset_ticks.copy()
+    onset[its] = onset[its][0]
+    before, crowded = Tables.of(store, "cpu"), Tables.of(replace(store, note_onset_ticks=onset), "cpu")
+    first, number = crowded.clip_C13[:, CLIP.index("first_note")], crowded.clip_C13[:, CLIP.index("notes")]
+    row = int(np.flatnonzero((store.clip_track == track) & (number.numpy() > 0))[0])
+    assert int(number[row]) == vocab.COUNTS - 1 < its.stop - its.start
+    kept = crowded.note_N5[int(first[row]) : int(first[row] + number[row]), NOTE.index("pitch")]
+    assert kept.tolist() == np.sort(store.note_pitch[its])[: vocab.COUNTS - 1].tolist()
+    others = torch.from_numpy(store.clip_track != track)
+    assert torch.equal(number[others], before.clip_C13[others, CLIP.index("notes")])

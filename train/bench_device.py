@@ -33,8 +33,8 @@ from train.train import learn, usable
 WARM_UP, PROFILED = 20, 4  # steps; in so many steps every objective of the slots engine has its turn
 # What the name of a kernel says it does; the first that fits.
 KINDS = (
+    ("attention", ("flash", "fmha", "attention")),  # "fmha_cutlassB…" among them
     ("matrix products", ("gemm", "nvjet", "cutlass", "matmul", "bmm", "addmm")),
-    ("attention", ("flash", "fmha", "attention")),
     ("gradients of embeddings", ("embedding_backward", "embedding_dense", "compute_grad_weight", "sum_and_scatter", "krn_partial")),
     ("sorting", ("sort", "radix", "merge")),
     ("gather and scatter", ("gather", "scatter", "index", "masked", "nonzero", "cub")),
