@@ -23,6 +23,7 @@ from musediff.data import store as packed
 from musediff.engines.base import Request
 from musediff.engines.slots.engine import SlotsEngine
 from train.log import Window
+from train.notice import Notice
 from train.pace import Pace
 from train.ranks import ALONE
 from train.recipes import RECIPES
@@ -56,13 +57,13 @@ def steps(name: str, data: Path, compile_blocks: str, tokens: int | None, second
         pace = Pace(run.network, device, ALONE)
         begun = time.perf_counter()
         for _ in range(WARM_UP):
-            learn(run, pace, {}, 0.1)
+            learn(run, pace, {}, 0.1, Notice())
         first = time.perf_counter() - begun
         print(f"{name}, compile {compile_blocks}: first {WARM_UP} steps {first:.1f} s; peak {pace.peak / 1e12:.0f} TFLOP/s")
         pace.line(run.feed.waited)
         begun, number = time.perf_counter(), 0
         while time.perf_counter() - begun < seconds:
-            learn(run, pace, {}, 0.1)
+            learn(run, pace, {}, 0.1, Notice())
             number += 1
         spent = time.perf_counter() - begun
         print(f"{number} steps in {spent:.1f} s, {1000 * spent / number:.0f} ms each: {pace.line(run.feed.waited)}")
@@ -80,7 +81,7 @@ def kernels(run: Run, pace: Pace) -> Iterator[str]:
     begun = time.perf_counter()
     with profile(activities=[ProfilerActivity.CUDA]) as told:
         for _ in range(PROFILED):
-            learn(run, pace, window, 0.1)
+            learn(run, pace, window, 0.1, Notice())
         torch.cuda.synchronize()
         spent = 1000 * (time.perf_counter() - begun) / PROFILED
     each = {event.key: event.self_device_time_total / 1000 / PROFILED for event in told.key_averages()}

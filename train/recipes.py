@@ -82,8 +82,8 @@ def slots_small() -> SlotsRecipe:
 
 
 def slots_base() -> SlotsRecipe:
-    """15 M parameters, for a GPU; batches are shared out as in ``slots_small``. 5.6 minutes of an H200, which had another run to do beside it,
-    were too few: what is trained on was as low as what is held out still (LOG.md)."""
+    """15 M parameters, for a GPU; batches are shared out as in ``slots_small``. 5.6 minutes of an H200, with another run beside it, were
+    too few (LOG.md)."""
     network = NetworkConfig(width=384, layers=7, heads=6, dropout=0.15, neighbours=True, distances=64)
     return replace(slots_small(), network=network, tokens=100_000, learning_rate=2e-3, minutes=20, ema=(0.99, 0.997))
 

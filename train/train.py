@@ -27,7 +27,7 @@ from musediff.errors import BadCheckpoint, BadRequest
 from train import launch, states
 from train.choose import Chosen, check_resumed, choose, unknown
 from train.log import Log, Silence, Window, collect, means
-from train.notice import STOPPED, noticing
+from train.notice import STOPPED, Notice, noticing
 from train.pace import Pace
 from train.ranks import ALONE, Ranks, from_environment, joined
 from train.recipes import RECIPES, Recipe
@@ -76,7 +76,7 @@ def train(
                 run.save()
             if finished:
                 return run.valid
-            over = learn(run, pace, window, done, notice.given)
+            over = learn(run, pace, window, done, notice)
             if due(run.step, recipe.log_every):
                 line = run.line() | means(ranks.gather(window)) | pace.line(run.feed.waited) | run.schedule(done)
                 ranks.from_first(lambda line=line: log.add(line))  # a disk may be full: then all end
@@ -87,8 +87,8 @@ def train(
                 raise SystemExit(STOPPED)
 
 
-def learn(run: Run, pace: Pace, window: Window, done: float, given: bool = False) -> bool:
-    """One step of all ranks: losses and gradients of what is due, and the step. Says whether any rank was ``given`` notice to end."""
+def learn(run: Run, pace: Pace, window: Window, done: float, notice: Notice) -> bool:
+    """One step of all ranks: losses and gradients of what is due, and the step. Says whether any rank was given notice to end."""
     task, ranks, device, choices, generator = run.task, run.ranks, run.device, run.chance.choices, run.chance.generator
     pace.begin()
     found: list[Found] = []
@@ -106,7 +106,7 @@ def learn(run: Run, pace: Pace, window: Window, done: float, given: bool = False
                 (losses.sums / each).sum().backward()
             found.append(losses._replace(sums=losses.sums.detach()))
     finite = bool(torch.cat([losses.sums for losses in found]).isfinite().all())
-    told = ranks.gather((finite, np.concatenate([losses.told for losses in found]), given))
+    told = ranks.gather((finite, np.concatenate([losses.told for losses in found]), notice.given))
     norm = run.update(done, all(fine for fine, _, _ in told))
     if norm is not None:
         task.learn(np.concatenate([rows for _, rows, _ in told]))
@@ -114,7 +114,7 @@ def learn(run: Run, pace: Pace, window: Window, done: float, given: bool = False
             collect(window, losses.named)
         collect(window, {"norm": norm})
     pace.end()
-    return any(notice for _, _, notice in told)
+    return any(given for _, _, given in told)
 
 
 def prepare(recipe: Recipe, out: Path, resume: str) -> states.State:
