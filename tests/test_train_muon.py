@@ -25,3 +25,6 @@ def test_matrices_of_one_shape_move_together_as_each_does_alone() -> None:
     states = [optimiser.state_dict()["state"] for _, optimiser in optimisers]
     assert all(torch.allclose(states[0][i]["momentum_buffer"], states[1][i]["momentum_buffer"], atol=1e-6) for i in range(len(shapes)))
     optimisers[1][1].load_state_dict(optimisers[0][1].state_dict())  # runs go on from states that torch's own wrote
+    before = [param.detach().clone() for param in optimisers[1][0]]
+    optimisers[1][1].step()
+    assert all((param - old).norm() > 0.01 for param, old in zip(optimisers[1][0], before, strict=True))

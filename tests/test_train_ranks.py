@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from musediff.engines.clip_rows import Batches
-from musediff.engines.slots.dataset import Cut
+from musediff.engines.slots.dataset import ClipRef
 from tests.chaos import same
 from tests.interrupted import Interrupted, interrupt
 from tests.joined_processes import together
@@ -60,7 +60,7 @@ def watch(patch: pytest.MonkeyPatch, seen: list[bytes], held: Path) -> None:
 
     def told(batches: Batches, rng: np.random.Generator) -> list[Any]:
         clips = next_batch(batches, rng)
-        seen.extend(repr(clip.rows).encode() if isinstance(clip, Cut) else clip.clean.tobytes() for clip in clips)
+        seen.extend(repr(clip.rows).encode() if isinstance(clip, ClipRef) else clip.clean.tobytes() for clip in clips)
         return clips
 
     def kept(run: Run) -> None:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ WARM_UP, PROFILED = 20, 4  # steps; in so many steps every objective of the slot
 # What the name of a kernel says it does; the first that fits.
 KINDS = (
     ("attention", ("flash", "fmha", "attention")),  # "fmha_cutlassB…" among them
-    ("matrix products", ("gemm", "nvjet", "cutlass", "matmul", "bmm", "addmm")),
+    ("matrix products", ("gemm", "nvjet", "cutlass", "matmul", "bmm", "addmm", "cublas")),
     ("gradients of embeddings", ("embedding_backward", "embedding_dense", "compute_grad_weight", "sum_and_scatter", "krn_partial")),
     ("sorting", ("sort", "radix", "merge")),
     ("gather and scatter", ("gather", "scatter", "index", "masked", "nonzero", "cub")),
@@ -52,8 +53,10 @@ def steps(name: str, data: Path, compile_blocks: str, tokens: int | None, second
     recipe = RECIPES[name]()
     recipe = replace(recipe, compile=compile_blocks, tokens=tokens or recipe.tokens)
     task = make_task(recipe, packed.load(data), device)
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         run = Run(recipe, task, Path(folder), device)
+        stack.enter_context(closing(run.feed))
         pace = Pace(run.network, device, ALONE)
         begun = time.perf_counter()
         for _ in range(WARM_UP):
@@ -71,7 +74,6 @@ def steps(name: str, data: Path, compile_blocks: str, tokens: int | None, second
             print(f"most memory of the device: {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
             for line in kernels(run, pace):
                 print(line)
-        run.feed.close()
 
 
 def kernels(run: Run, pace: Pace) -> Iterator[str]:
@@ -134,10 +136,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("build/clips.npz"), metavar="FILE.npz")
     parser.add_argument("--compile", choices=("yes", "no"), default="yes")
     parser.add_argument("--tokens", type=int, metavar="N", help="of a batch (default: as in the recipe)")
-    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--seconds", type=float, default=20, metavar="S", help="of steps (default 20)")
     parser.add_argument("--weights", type=Path, metavar="WEIGHTS")
     parser.add_argument("--clips", type=int, default=4096, metavar="N", help="of one batch")
     args = parser.parse_args()
+    if not (args.recipe or args.weights):
+        parser.error("name a recipe, --weights, or both")
     if args.recipe:
         steps(args.recipe, args.data, args.compile, args.tokens, args.seconds)
     if args.weights:

@@ -22,7 +22,8 @@ def padded(length: int, most: int | None = None) -> int:
 
 
 def compile_blocks(blocks: Iterable[nn.Module], backend: str | Callable[..., Any] = "inductor") -> None:
-    """In place; of a block that names ``PARTS`` these methods, else all of it. The numbers of clips and tokens may be any."""
+    """In place; of a block that names ``COMPILED`` these methods, else all of it. The numbers of clips and tokens may be any; one clip
+    alone is compiled anew."""
     for block in blocks:
-        for part in getattr(block, "PARTS", ("forward",)):
+        for part in getattr(block, "COMPILED", ("forward",)):
             block.__dict__[part] = torch.compile(getattr(block, part), dynamic=True, backend=backend)

@@ -27,7 +27,7 @@ from musediff.engines.slots.batch import METER, Slots
 from musediff.engines.slots.composer import Composer, Limits, Taste
 from musediff.engines.slots.constraints import allowed
 from musediff.engines.slots.critic import Critic, traits
-from musediff.engines.slots.dataset import ClipSource, Cut
+from musediff.engines.slots.dataset import ClipRef, ClipSource
 from musediff.engines.slots.engine import SlotsEngine
 from musediff.engines.slots.line import in_line
 from musediff.engines.slots.network import SlotsNetwork
@@ -58,7 +58,7 @@ def pairs(network: SlotsNetwork, store: packed.Store, split: int, clips: int, se
     return torch.cat(real), torch.cat(made)
 
 
-def alike(clips: list[Cut]) -> Iterator[list[Cut]]:
+def alike(clips: list[ClipRef]) -> Iterator[list[ClipRef]]:
     """Of one metre and number of bars, about equally long ones together."""
     key = lambda clip: (clip.meter, clip.bars, clip.notes)  # noqa: E731
     clips = sorted(clips, key=key)

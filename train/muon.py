@@ -16,12 +16,13 @@ class TogetherMuon(torch.optim.Muon):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # ty: ignore[incompatible-method-override]
         assert closure is None
         for group in self.param_groups:
+            assert group["nesterov"] and group["adjust_lr_fn"] is None
             params, grads, momenta = list[Tensor](), list[Tensor](), list[Tensor]()
             self._init_group(group, params, grads, momenta)
             if not params:
                 continue
             torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
-            ahead = torch._foreach_lerp(grads, momenta, group["momentum"])  # Nesterov
+            ahead = torch._foreach_lerp(grads, momenta, group["momentum"])
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
             of_shape = defaultdict[torch.Size, list[int]](list)
             for i, param in enumerate(params):

@@ -40,14 +40,15 @@ class Training(nn.Module):
 
 
 def optimisers(network: nn.Module, recipe: Recipe, fused: bool = False) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for the rest; ``fused``: all of it in one kernel."""
+    """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for the rest; ``fused``, for a GPU: many at once in one kernel."""
     matrices = [p for name, p in network.named_parameters() if name.startswith("blocks") and p.ndim == 2 and recipe.muon_rate > 0]
     chosen = {id(p) for p in matrices}
     rest = [p for p in network.parameters() if id(p) not in chosen]
     adam = torch.optim.AdamW(rest, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=fused)
     if not matrices:
         return [adam]
-    muon = torch.optim.Muon if recipe.shard else TogetherMuon  # parts of matrices are put together one by one
+    # On a CPU alone is faster (768 x 256: 19 against 22 ms); parts of matrices are put together one by one.
+    muon = TogetherMuon if fused and not recipe.shard else torch.optim.Muon
     return [adam, muon(matrices, lr=recipe.muon_rate, weight_decay=recipe.weight_decay, momentum=0.95)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch.nn.functional as F
 
 from musediff.data.store import TRAIN, VALID, Store
-from musediff.engines.clip_rows import Batches
+from musediff.engines.clip_rows import FIRST_POOL, Batches
 from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.dataset import ClipSource
@@ -16,7 +16,7 @@ from musediff.engines.slots.tables import Tables
 from train.compiled import compiling
 from train.recipes import ArRecipe, SlotsRecipe
 
-POOL, CLIP_TOKENS = 768, 10  # clips to cut batches of like length from; at least one for so many tokens of a batch, which makes ten batches
+TOKENS_A_CLIP = 10  # a tenth of what clips have on average: a pool is cut into about ten batches
 HELD_OUT_BATCHES, HELD_OUT_CLIPS = 6, 64
 
 
@@ -28,7 +28,7 @@ class SlotClips:
         tables = Tables.of(store, device)
         source = lambda split: ClipSource(store, split, recipe.corpus_weight, recipe.tracks_share, tables)  # noqa: E731
         self.source, self.held_out = source(TRAIN), source(VALID)
-        self.batches = Batches(self.source.draw, recipe.tokens, pool=max(POOL, recipe.tokens // CLIP_TOKENS))
+        self.batches = Batches(self.source.draw, recipe.tokens, pool=max(FIRST_POOL, recipe.tokens // TOKENS_A_CLIP))
         self.padded = compiling(recipe.compile, device)
         self.fingerprint = vocab.fingerprint()
         self.about: Mapping[str, Any] = {}

@@ -57,7 +57,7 @@ class Task(Protocol):
         ...
 
     def batch(self, rng: np.random.Generator) -> Any:
-        """Clips of like length, augmented, about as many tokens as the recipe says; on the CPU. A thread may call it, see ``feed``."""
+        """Clips of like length, augmented, about as many tokens as the recipe says. A thread may call it, see ``feed``."""
         ...
 
     def objectives(self, step: int) -> Sequence[Objective]:

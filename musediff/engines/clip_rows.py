@@ -11,6 +11,7 @@ from musediff.data.store import TRAIN, Store
 from musediff.errors import BadData
 
 RIFF_SHARE = 0.5
+FIRST_POOL = 768  # clips that batches were cut from before there were others
 LENGTH_SHARES = ((4, 0.25), (8, 0.60), (16, 0.15))  # bars, share
 
 
@@ -102,35 +103,36 @@ class Batches(Generic[T]):
     from the state that the generator had then.
     """
 
-    def __init__(self, draw: Callable[[np.random.Generator, int], list[T]], tokens: int, pool: int = 768) -> None:
+    def __init__(self, draw: Callable[[np.random.Generator, int], list[T]], tokens: int, pool: int = FIRST_POOL) -> None:
         self.draw, self.tokens, self.pool = draw, tokens, pool
         self.cuts: list[list[T]] = []
         self.taken = 0
         self.before: Mapping[str, Any] | None = None  # the generator when the pool was drawn
+        self.drawn = pool  # clips of that pool
 
     def next(self, rng: np.random.Generator) -> list[T]:
         """One more batch."""
         if self.taken == len(self.cuts):
-            self._fill(rng)
+            self._fill(rng, self.pool)
         self.taken += 1
         return self.cuts[self.taken - 1]
 
-    def _fill(self, rng: np.random.Generator) -> None:
-        self.before, self.taken = rng.bit_generator.state, 0
-        clips = sorted(self.draw(rng, self.pool), key=lambda clip: clip.length)
+    def _fill(self, rng: np.random.Generator, clips_drawn: int) -> None:
+        self.before, self.taken, self.drawn = rng.bit_generator.state, 0, clips_drawn
+        clips = sorted(self.draw(rng, clips_drawn), key=lambda clip: clip.length)
         cuts = cut(clips, self.tokens)
         self.cuts = [cuts[which] for which in rng.permutation(len(cuts))]
 
     def state(self) -> dict[str, Any]:
         """What ``restore`` needs."""
-        return {"before": self.before, "taken": self.taken}
+        return {"before": self.before, "taken": self.taken, "drawn": self.drawn}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was asked for; in batches of another size, as many of them into the pool as there are."""
         if state["before"] is not None:
             rng = np.random.default_rng()
             rng.bit_generator.state = state["before"]
-            self._fill(rng)
+            self._fill(rng, state.get("drawn", FIRST_POOL))
             self.taken = min(state["taken"], len(self.cuts))
 
 

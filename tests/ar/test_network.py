@@ -12,6 +12,8 @@ from musediff.engines.slots import vocab
 from musediff.engines.slots.blocks import attention
 from musediff.engines.slots.causal import HIDDEN, Cache, biased_attention, nearest, newest_attention, relative_attention, skewed
 from musediff.engines.slots.line import OVER, following, in_line
+from musediff.engines.slots.line_losses import line_losses
+from musediff.engines.slots.network import NetworkConfig, SlotsNetwork
 from musediff.engines.slots.reading import InLine
 from tests.ar.conftest import cut, line_of, network, slots_of, two_way_network
 
@@ -52,6 +54,26 @@ def test_relative_attention_is_what_its_definition_says(notes: int, conditions: 
     of_conditions = attention(q_of_all[:, :, :conditions], k[:, :, :conditions], v[:, :, :conditions], attend)
     expected = torch.cat((of_conditions, by_definition(bare, q, k, v, distance, attend)), 2)
     assert torch.allclose(biased_attention(bare, q_of_all, k, v, distance, attend), expected, atol=1e-5)
+
+
+def test_what_a_gpu_computes_teaches_the_same(monkeypatch) -> None:
+    """A whole reading with attention, tables and rows as they are worked out there, against the plain ways: losses and gradients."""
+    torch.manual_seed(0)
+    net = SlotsNetwork(NetworkConfig(width=24, layers=2, heads=3, neighbours=True, distances=5)).double()
+    for parameter in net.blocks.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    slots = slots_of(3, 2, variants=2)
+    slots.pad_BN[0, -2:] = True
+    slots.pad_BR[1, -1] = True
+    line = in_line(slots)
+    plain = line_losses(net, line)
+    gradients = torch.autograd.grad(plain.sum(), list(net.parameters()), allow_unused=True)
+    monkeypatch.setattr("musediff.engines.slots.causal.on_cpu", lambda _: False)
+    monkeypatch.setattr("musediff.engines.slots.lookup.on_cpu", lambda _: False)
+    there = line_losses(net, line)
+    assert torch.allclose(there, plain)
+    for one, other in zip(gradients, torch.autograd.grad(there.sum(), list(net.parameters()), allow_unused=True), strict=True):
+        assert (one is None) == (other is None) and (one is None or other is None or torch.allclose(one, other, atol=1e-9))
 
 
 def test_what_is_beyond_the_farthest_distance_is_as_far() -> None:

@@ -135,4 +135,4 @@ def test_its_blocks_are_compiled_once_for_all_lengths_and_compute_the_same(data:
     compile_blocks(net.blocks, count)
     after = [line_losses(net, line) for line in batches]
     assert all(torch.allclose(one, other, rtol=1e-4) for one, other in zip(before, after, strict=True))
-    assert len(made) == len(net.blocks[0].PARTS) < len({line.pad_BN.shape[1] for line in batches})
+    assert len(made) == len(net.blocks[0].COMPILED) < len({line.pad_BN.shape[1] for line in batches})

@@ -115,7 +115,7 @@ def test_the_best_of_the_drafts_is_taken_each_judged_as_if_it_were_alone() -> No
     for guidance in (1.0, 1.7):
         sampling = Sampling(seed=3, variants=2, drafts=3, guidance=guidance)
         job = pipeline(net).start_generate(META, sampling)
-        state = composing.begin(job._request, torch.Generator().manual_seed(3), 3)
+        state = composing.begin(job._request, torch.Generator().manual_seed(3), 3, torch.device("cpu"))
         for _ in composing.write(net, state, net.critic):
             pass
         assert state.composer is not None

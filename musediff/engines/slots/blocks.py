@@ -26,7 +26,7 @@ def attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, attend_B11L: Tenso
 class Layers(nn.Module):
     """What a block is made of, pre-norm: attention and feed-forward, each added to the stream. How tokens attend is left to ``Block``."""
 
-    PARTS = ("asked", "added")  # to compile for a GPU; with attention between them that alone took longer than a minute
+    COMPILED = ("asked", "added")  # to compile for a GPU; with attention between them that alone took longer than a minute
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

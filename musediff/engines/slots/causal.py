@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from musediff.engines.slots.blocks import Block, attention
+from musediff.engines.slots.lookup import on_cpu
 
 HIDDEN = -1e4
 
@@ -169,7 +170,7 @@ class RelativeBlock(Block):
         if cache is not None:
             cache.with_new(k, v)
         first = attend_B11L.shape[-1]  # of the notes
-        if x_BLD.device.type != "cpu":
+        if not on_cpu(x_BLD):
             return self.added(x_BLD, biased_attention(bare[:, :, first:], q, k, v, self.distance_HTE, attend_B11L))
         of_conditions = attention(q[:, :, :first], k[:, :, :first], v[:, :, :first], attend_B11L)
         of_notes = relative_attention(bare[:, :, first:], q[:, :, first:], k, v, self.distance_HTE, attend_B11L)

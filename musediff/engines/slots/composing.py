@@ -47,7 +47,7 @@ class Composing:
     composer: Composer | None = None
 
 
-def begin(request: Request, generator: torch.Generator, drafts: int = 1, device: torch.device | None = None) -> Composing:
+def begin(request: Request, generator: torch.Generator, drafts: int, device: torch.device) -> Composing:
     """Lay out the given tracks, and the start of the first one to compose behind them, on the ``device`` of the network."""
     clip = request.clip
     given = tuple(k for k in range(len(clip.tracks)) if k not in request.tracks)
@@ -57,9 +57,9 @@ def begin(request: Request, generator: torch.Generator, drafts: int = 1, device:
     row = layout.start_row(layout.encode_clip(read_as), closed, np.zeros(len(vocab.FIELDS), bool))
     slots, _ = layout.batch([row] * (request.variants * drafts), read_as)
     line, tokens = in_line(slots), len(row.bar) + len(given) + 1
-    line = line.of_notes(lambda x_BM: x_BM[:, :tokens]).to(device or line.bar_BN.device)
+    line = line.of_notes(lambda x_BM: x_BM[:, :tokens]).to(device)
     chosen = list(range(0, request.variants * drafts, drafts))
-    return Composing(request, drawing_on(line.bar_BN.device, generator), order, line, chosen, clip.num_measures * len(request.tracks))
+    return Composing(request, drawing_on(device, generator), order, line, chosen, clip.num_measures * len(request.tracks))
 
 
 def write(network: InLine, state: Composing, critic: Critic | None = None) -> Iterator[Composing]:

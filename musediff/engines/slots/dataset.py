@@ -20,8 +20,8 @@ from musediff.engines.slots.batch import Slots, places
 from musediff.engines.slots.tables import CLIP, NOTE, Tables
 
 
-class Cut(NamedTuple):
-    """A clip that was drawn: its tracks as rows of the clip table, all of one window."""
+class ClipRef(NamedTuple):
+    """A clip that was drawn and is not gathered yet: its tracks as rows of the clip table, all of one window."""
 
     rows: tuple[int, ...]
     meter: int  # class
@@ -56,7 +56,7 @@ class ClipSource:
     def rows(self) -> np.ndarray:
         return self.clips.rows
 
-    def draw(self, rng: np.random.Generator, size: int) -> list[Cut]:
+    def draw(self, rng: np.random.Generator, size: int) -> list[ClipRef]:
         """``size`` clips drawn by weight, some with further tracks of the same window."""
         return [self.cut(self._companions(pick, rng)) for pick in self.clips.pick(rng, size)]
 
@@ -74,19 +74,19 @@ class ClipSource:
                 groups.add(of)
         return kept[: int(rng.integers(2, vocab.MAX_TRACKS + 1))]
 
-    def cut(self, clip_rows: Sequence[int]) -> Cut:
+    def cut(self, clip_rows: Sequence[int]) -> ClipRef:
         """One clip with the given rows of the clip table (same window) as tracks."""
         meter, bars, notes = self._meter_bars_notes[clip_rows[0]].tolist()
         for row in clip_rows[1:]:
             notes += int(self._meter_bars_notes[row, 2])
-        return Cut(tuple(clip_rows), meter, bars, notes)
+        return ClipRef(tuple(clip_rows), meter, bars, notes)
 
-    def batch(self, cuts: Sequence[Cut], rng: np.random.Generator, augment: bool) -> Slots:
+    def batch(self, cuts: Sequence[ClipRef], rng: np.random.Generator, augment: bool) -> Slots:
         """Clean, visible slots with all labels set, padded; shift pitch, velocity and tempo if asked."""
         rows = np.full((len(cuts), max(len(cut.rows) for cut in cuts)), -1)
         for b, cut in enumerate(cuts):
             rows[b, : len(cut.rows)] = cut.rows
-        slots, velocity_BN, drums_B = _gathered(self.tables, rows, max(cut.bars for cut in cuts), max(1, *(cut.notes for cut in cuts), 1))
+        slots, velocity_BN, drums_B = _gathered(self.tables, rows, max(cut.bars for cut in cuts), max(1, *(cut.notes for cut in cuts)))
         if augment:
             velocity_BN = _augment(slots, velocity_BN, drums_B, rng)
         slots.shared_BF[:, 0] = (slots.shared_BF[:, 0] / vocab.BPM_STEP).round().clamp(1, vocab.SHARED_SIZES[0] - 1)
@@ -132,7 +132,7 @@ def _gathered(tables: Tables, rows: np.ndarray, bars: int, notes: int) -> tuple[
 def _augment(slots: Slots, velocity_BN: Tensor, drums_B: Tensor, rng: np.random.Generator) -> Tensor:
     """In place: transpose by -6..+5 semitones inside the MIDI range, shift velocities (returned) by up to 10, tempo by up to 8 %."""
     batch, device = len(drums_B), drums_B.device
-    drawn = (rng.integers(-6, 6, batch), rng.integers(-10, 11, (batch, 1)), rng.uniform(0.92, 1.08, batch))
+    drawn = (rng.integers(-6, 6, batch), rng.integers(-10, 11, (batch, 1)), rng.uniform(0.92, 1.08, batch).astype(np.float32))
     shift_B, louder_B1, faster_B = (torch.from_numpy(numbers).to(device, non_blocking=True) for numbers in drawn)
     pitch_BN, pad_BN = slots.values_BNF[..., vocab.PITCH], slots.pad_BN
     low_B, high_B = torch.where(pad_BN, 127, pitch_BN).amin(1), torch.where(pad_BN, 0, pitch_BN).amax(1)
@@ -152,10 +152,9 @@ def _label(slots: Slots, k: int) -> None:
     here_BN = ~slots.pad_BN & (slots.track_BN == k)
     number_B = here_BN.sum(1)
     pitch_BN, velocity_BN = slots.values_BNF[..., vocab.PITCH], slots.values_BNF[..., vocab.VELOCITY]
-    mean_B = torch.where(here_BN, pitch_BN, 0).sum(1).double() / number_B.clamp(min=1)
-    first = torch.from_numpy(vocab.RANGE_FIRST_PITCH).to(mean_B)
+    total_B = torch.where(here_BN, pitch_BN, 0).sum(1)
     found = (
-        torch.searchsorted(first, mean_B, right=True),
+        torch.stack([total_B >= first * number_B for first in vocab.RANGE_FIRST_PITCH.tolist()]).sum(0),  # by the mean
         torch.where(here_BN, velocity_BN, 99).amin(1) + 1,
         torch.where(here_BN, velocity_BN, -1).amax(1) + 1,
     )

@@ -1,7 +1,7 @@
 """The reverse process: counts first, then notes revealed over a cosine schedule.
 
 Suffixes as in ``network``. All variants of a request are rows of one batch; every random draw comes from the
-generator of the request, in double precision where classes are drawn.
+generator of the request (on a GPU from one that it seeds), in double precision where classes are drawn.
 """
 
 import math

@@ -16,7 +16,7 @@ from musediff.engines.slots import vocab
 
 # Columns of the notes, and of the clips.
 NOTE = ("bar", "position", "pitch", "duration", "velocity")  # the bar inside the song; the rest classes, but for the velocity of MIDI
-# "first_bar" is counted in all songs, "bar" inside its song.
+# "first_bar" is counted in all songs, "bar" inside its song; from "key" on classes of conditions, but for the last.
 CLIP = ("first_note", "notes", "first_bar", "bar", "bars", "bpm", "key", "meter", "genre", "rhythm", "role", "instrument", "drums")
 
 
@@ -26,9 +26,7 @@ class Tables:
     So the notes of a clip lie together, from ``first_note`` on."""
 
     note_N5: Tensor  # int16, columns as in ``NOTE``
-    clip_C13: (
-        Tensor  # int32, columns as in ``CLIP``: classes of conditions, tempo in quarters a minute; bars counted in the song and in all
-    )
+    clip_C13: Tensor  # int32, columns as in ``CLIP``
     chord_RH: Tensor  # uint8
 
     @classmethod
@@ -41,7 +39,7 @@ class Tables:
 def _notes_and_clips(store: Store) -> tuple[np.ndarray, np.ndarray]:
     bar, position, duration = _per_note(store)
     track = np.repeat(np.arange(len(store.note_offset) - 1), np.diff(store.note_offset))
-    most_bars = int(np.diff(store.bar_offset).max()) + 64  # behind the last bar of a song no clip begins another track
+    most_bars = int(np.diff(store.bar_offset).max())
     group = track * most_bars + bar
     order = np.argsort((group * vocab.MAX_POSITIONS + position) * 128 + store.note_pitch, kind="stable")
     group = group[order]
