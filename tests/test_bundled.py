@@ -29,6 +29,9 @@ LEAST = {
 }
 
 
+DENSEST = 476  # notes of the densest of 23,578 real accompaniments of eight bars; one of 200 has more than 300
+
+
 @pytest.fixture(scope="module", params=list(LEAST))
 def pipeline(request: pytest.FixtureRequest) -> MusePipeline:
     return MusePipeline.load(engine=request.param)
@@ -50,7 +53,7 @@ def test_clips_are_what_was_asked_for_and_follow_the_chords(pipeline: MusePipeli
     made = pipeline.generate(meta, Sampling(variants=4, seed=1, steps=12)).clips
     assert np.mean([chord_tone_ratio(clip.tracks[0].notes, clip) for clip in made]) > LEAST[pipeline.engine_name][role]
     for clip in made:
-        assert 8 <= len(clip.tracks[0].notes) <= 300
+        assert 8 <= len(clip.tracks[0].notes) <= DENSEST
         failed = [row.field for row in asked_vs_got(meta, clip) if row.ok is False]
         allowed = {"chord_progression", "audio_key", "rhythm"} | ({"pitch_range"} if pipeline.engine_name == "muse" else set())
         assert set(failed) <= allowed
