@@ -85,16 +85,14 @@ def clips(state: Composing) -> list[Clip]:
     """As far as they are written."""
     written = [] if state.composer is None else state.composer.written
     if not written:
-        clip = state.request.clip
-        empty = tuple(_empty(track) if k in state.request.tracks else track for k, track in enumerate(clip.tracks))
-        return [replace(clip, tracks=empty)] * len(state.chosen)
+        return [_without_new(state.request)] * len(state.chosen)
     of_all = [torch.stack(parts, 1).cpu().numpy() for parts in zip(*written, strict=True)]  # a GPU is waited for once
     return [_clip(state, Draft(*(part[row] for part in of_all))) for row in state.chosen]
 
 
 def _clip(state: Composing, line: Draft) -> Clip:
-    clip = state.request.clip
-    tracks = [_empty(track) if k in state.request.tracks else track for k, track in enumerate(clip.tracks)]
+    clip = _without_new(state.request)
+    tracks = list(clip.tracks)
     for place, k in enumerate(state.order):
         mine = line.new_S & (line.track_S == place)
         values_XF, limits = line.values_SF[mine], velocity_limits(tracks[k])
@@ -103,6 +101,12 @@ def _clip(state: Composing, line: Draft) -> Clip:
         if notes:
             tracks[k] = replace(tracks[k], notes=playable((), into_range(notes, tracks[k])))
     return replace(clip, tracks=tuple(tracks))
+
+
+def _without_new(request: Request) -> Clip:
+    """Its clip before any note of the new tracks is written."""
+    tracks = (_empty(track) if k in request.tracks else track for k, track in enumerate(request.clip.tracks))
+    return replace(request.clip, tracks=tuple(tracks))
 
 
 def drawing_on(device: torch.device, generator: torch.Generator) -> torch.Generator:
