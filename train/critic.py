@@ -79,7 +79,7 @@ def written(network: SlotsNetwork, line: Slots, generator: torch.Generator) -> S
     for _ in range(2 * line.pad_BN.shape[1]):
         if not composer.finished:
             composer.write()
-    return composer.line
+    return composer.lines
 
 
 def fit(critic: Critic, real: Tensor, made: Tensor, seed: int) -> None:

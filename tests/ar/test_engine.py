@@ -19,10 +19,10 @@ from musediff.engines.finishing import octave_shift
 from musediff.engines.registry import bundled
 from musediff.engines.slots import layout, vocab
 from musediff.engines.slots.batch import Place, Slots
-from musediff.engines.slots.composer import CHORD_WEIGHT, PITCH_TEMPERATURE, Taste
+from musediff.engines.slots.composer import CHORD_WEIGHT, PITCH_TEMPERATURE, Composer, Taste
 from musediff.engines.slots.composing import Composing
 from musediff.engines.slots.engine import SlotsEngine
-from musediff.engines.slots.line import ADVANCES, in_line
+from musediff.engines.slots.line import ADVANCES, in_line, notes_of
 from musediff.engines.slots.reading import InLine
 from musediff.engines.slots.sampler import unconditional
 from musediff.errors import BadCheckpoint, BadRequest
@@ -106,39 +106,46 @@ def test_every_note_is_drawn_from_what_reading_all_before_it_at_once_says(
 ) -> None:
     """The logits of the advances, as they were drawn from the cache, beside those of the finished lines; under guidance also those of
     the lines without conditions."""
-    made, seen = make(), list[Tensor]()
-    heads = InLine.advance_logits
+    made, seen, rows = make(), list[Tensor](), list[list[int]]()
+    heads, write = InLine.advance_logits, Composer.write
 
     def watched(network: InLine, line_XD: Tensor) -> Tensor:
         seen.append(heads(network, line_XD))
         return seen[-1]
 
+    def noted(composer: Composer) -> None:
+        write(composer)
+        rows.append(composer.row_B.tolist())
+
     clip = replace(make_clip(4, tracks=1), tracks=(*make_clip(4, tracks=1).tracks, *asked(4, "4/4", 2).tracks))
     request = Request(mode="generate", clip=clip, tracks=(1, 2), variants=3, seed=5, guidance=guidance)
     with monkeypatch.context() as patch:
         patch.setattr(InLine, "advance_logits", watched)
+        patch.setattr(Composer, "write", noted)
         state, _ = work(made, request)
     tokens = state.line.pad_BN.shape[1]  # up to the start of the first new track
     for variant in range(3):
         line = finished(state, clip, variant)
-        for row, said in ((variant, line), *([(3 + variant, unconditional(line))] if guidance != 1 else [])):
+        for half, said in enumerate((line, unconditional(line)) if guidance != 1 else (line,)):
             expected = heads(made.network, made.network.read_line(said).line_BMD[0, tokens - 1 :])
-            assert torch.allclose(torch.stack([logits[row] for logits in seen[: len(expected)]]), expected, atol=1e-4)
+            mine = [logits[half * len(of) + of.index(variant)] for logits, of in zip(seen, rows, strict=True) if variant in of]
+            assert torch.allclose(torch.stack(mine[: len(expected)]), expected, atol=1e-4)
+    assert len(rows[-1]) < 3  # what is done was put aside
 
 
 def finished(state: Composing, clip: Clip, variant: int) -> Slots:
     """The line of a variant, of the given notes and what was written."""
     composer = state.composer
     assert composer is not None
-    mine = [step for step in composer.written if step.new_B[variant]]
+    written = composer.lines.rows(slice(variant, variant + 1))
+    mine = notes_of(written) & (written.track_BN > 0)
     rows = layout.start_row(layout.encode_clip(clip), np.zeros((4, 3), bool), np.zeros(4, bool))
-    track, bar = (np.array([int(getattr(step, name)[variant]) for step in mine]) for name in ("track_B", "bar_B"))
-    values = np.array([step.values_BF[variant].numpy() for step in mine])
-    closed = np.zeros((len(mine), 4), bool)
-    new = layout.Row(track, bar, values, np.full(len(mine), layout.NEW), closed, closed)
+    track, bar, values = (of[mine].numpy() for of in (written.track_BN, written.bar_BN, written.values_BNF))
+    closed = np.zeros((len(bar), 4), bool)
+    new = layout.Row(track, bar, values, np.full(len(bar), layout.NEW), closed, closed)
     joined = layout.Row(*(np.concatenate((getattr(rows, name), getattr(new, name))) for name in layout.Row.__dataclass_fields__))
     line = in_line(layout.batch([joined], clip)[0])
-    assert line.pad_BN.shape[1] == state.line.pad_BN.shape[1] + len(mine) + 1
+    assert line.pad_BN.shape[1] == state.line.pad_BN.shape[1] + len(bar) + 1
     return line
 
 

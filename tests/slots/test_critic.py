@@ -119,7 +119,7 @@ def test_the_best_of_the_drafts_is_taken_each_judged_as_if_it_were_alone() -> No
         for _ in composing.write(net, state, net.critic):
             pass
         assert state.composer is not None
-        line = state.composer.line
+        line = state.composer.lines
         scores = [float(net.critic(traits(net, alone(line, row), 0))) for row in range(6)]
         assert len(set(scores)) == 6
         notes = (~line.pad_BN & (line.values_BNF[..., 0] < vocab.SIZES[0])).sum(1).tolist()

@@ -46,8 +46,8 @@ class Slots:
     def to(self, device: torch.device | str) -> "Slots":
         return Slots(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
-    def rows(self, first: int, last: int) -> "Slots":
-        return Slots(**{f.name: getattr(self, f.name)[first:last] for f in fields(self)})
+    def rows(self, chosen: slice | Tensor) -> "Slots":
+        return Slots(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
 
     def of_notes(self, change: Callable[[Tensor], Tensor]) -> "Slots":
         """The same with what it has of every slot, (B, N) or (B, N, F), changed."""

@@ -144,6 +144,11 @@ class Cache:
         self.used = end
         return self.held[0, :, :, :end], self.held[1, :, :, :end]
 
+    def keep(self, row_X: Tensor) -> None:
+        """Forget the rows that are not among these."""
+        assert self.held is not None
+        self.held = self.held[:, row_X]
+
 
 class RelativeBlock(Block):
     """Reads in both ways: every token attends to every other; or, in line, conditions to each other and notes to the conditions and to

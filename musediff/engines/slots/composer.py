@@ -2,13 +2,12 @@
 
 A note is drawn as advance (bars on, or over), position, pitch, duration, velocity. What would be illegal cannot be drawn: a bar behind
 the last, an onset before the last one, at the same onset a pitch that is not higher, more notes than a bar holds, a track without any.
-So the line ends by itself, and every line is a legal clip. Suffixes as in ``network``; rows X are the B variants or drafts of
-them, under guidance followed by B without conditions.
+So the line ends by itself, and every line is a legal clip. Rows that are done are put aside: the others go on without them. Suffixes as
+in ``network``; rows X are the B variants or drafts of them, under guidance followed by B without conditions.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Place, Slots, masked
 from musediff.engines.slots.causal import Cache
 from musediff.engines.slots.constraints import FORBIDDEN
-from musediff.engines.slots.line import ADVANCES, OVER
+from musediff.engines.slots.line import ADVANCES, OVER, lengthened
 from musediff.engines.slots.reading import InLine
 from musediff.engines.slots.sampler import DENSITY_LOGIT, draw_classes, joined, unconditional
 
@@ -30,6 +29,7 @@ CHORD_WEIGHT = 1.15
 # At temperature 1, of pitches alone. The best of four drafts: C2ST of 250 accompaniments .691 -> .641, of 250 melodies .647 -> .637, their
 # overlapped areas .003 lower; without drafts melodies do not gain. Rhythms at .95 too made ar repeat itself (groove .81, real .77).
 PITCH_TEMPERATURE = 0.95
+WAITING = 1 / 8  # share of rows that are done and still read along; to put them aside costs about as much as a few notes
 
 
 @dataclass(slots=True)
@@ -65,6 +65,9 @@ class Pen:
         """Where there is a note now, behind it."""
         last_BF = torch.where(note_B[:, None], values_BF, self.last_BF)
         return replace(self, in_bar_B=self.in_bar_B + note_B, in_track_B=self.in_track_B + note_B, last_BF=last_BF)
+
+    def rows(self, row_X: Tensor) -> "Pen":
+        return Pen(*(getattr(self, f.name)[row_X] for f in fields(self)))
 
 
 @dataclass(slots=True)
@@ -126,23 +129,16 @@ class Taste:
         return draw_classes(said + mask_BV, temperature, self.generator)
 
 
-class Written(NamedTuple):
-    """What one step drew, row by row of the variants; only where ``new_B`` is it a note."""
-
-    new_B: Tensor
-    track_B: Tensor
-    bar_B: Tensor
-    values_BF: Tensor
-
-
 class Composer:
     """Draws the notes of the tracks from ``first`` on; those before it, which are in the line, are given."""
 
     def __init__(self, network: InLine, line: Slots, first: int, limits: Limits, taste: Taste) -> None:
         """``line``: one row for each variant, up to the start of the track ``first``."""
         self.network, self.limits, self.taste, self.first = network, limits, taste, first
-        self.line = line if taste.guidance == 1.0 else joined(line, unconditional(line))  # so far
-        self.written: list[Written] = []
+        self.line = line if taste.guidance == 1.0 else joined(line, unconditional(line))  # so far, of the rows that go on
+        self.row_B = torch.arange(len(line.bar_BN), device=line.bar_BN.device)  # which rows these are
+        self.done = 0  # so many of them are
+        self.aside: list[tuple[Tensor, Slots]] = []  # which rows, as in ``row_B``, and their lines
         self.pen = Pen.at_start(len(line.bar_BN), first, line.bar_BN.device)
         self.caches = [Cache() for _ in network.blocks]
         self.known = network.known(self.line)
@@ -157,11 +153,21 @@ class Composer:
         return int(done_B.min()) - self.first * self.limits.bars
 
     @property
+    def lines(self) -> Slots:
+        """All rows as far as they are written, in their order, without those that have no conditions."""
+        parts = [*self.aside, (self.row_B, self.line.rows(slice(len(self.row_B))))]
+        order = torch.cat([row_X for row_X, _ in parts]).argsort()
+        longer = [lengthened(line, self.line.pad_BN.shape[1]) for _, line in parts]
+        return Slots(*(torch.cat([getattr(line, f.name) for line in longer])[order] for f in fields(Slots)))
+
+    @property
     def finished(self) -> bool:
-        return bool(self.pen.done_B.all())
+        return self.done == len(self.row_B)
 
     def write(self) -> None:
         """One token more in every variant: a note, or the start of the next track where one is over."""
+        if self.done and self.done >= len(self.row_B) * WAITING:
+            self._put_aside()
         taste = self.taste
         more_V = torch.zeros(ADVANCES, device=self.last_XD.device)
         more_V[0] = DENSITY_LOGIT * taste.density
@@ -169,15 +175,25 @@ class Composer:
         over_B = advance_B == OVER
         on_B = torch.where(over_B, 0, advance_B)
         self.pen = pen = self.pen.moved(over_B, on_B, self.limits.tracks)
+        self.done = int(pen.done_B.sum())
         if self.finished:
             return
         self.line = self._with_one_more(pen)
         values_BF, place = self._fields(pen, on_B, over_B)
         self.line.values_BNF[:, -1] = self._for_all_rows(values_BF)
-        new_B = ~(over_B | pen.done_B)
-        self.written.append(Written(new_B, pen.track_B, pen.bar_B, values_BF))
         self.pen = pen.behind(~over_B, values_BF)
         self.last_XD = self.network.go_on(self.line, place, self.known, self.caches)
+
+    def _put_aside(self) -> None:
+        """Go on without the rows that are done."""
+        going_X, done_X = ((self.pen.done_B == done).nonzero()[:, 0] for done in (False, True))
+        self.aside.append((self.row_B[done_X], self.line.rows(done_X)))
+        row_X = going_X if self.taste.guidance == 1.0 else torch.cat((going_X, going_X + len(self.row_B)))
+        self.row_B, self.pen, self.done = self.row_B[going_X], self.pen.rows(going_X), 0
+        self.line, self.known = self.line.rows(row_X), self.known.rows(row_X)
+        self.bar_XRD, self.last_XD = self.bar_XRD[row_X], self.last_XD[row_X]
+        for cache in self.caches:
+            cache.keep(row_X)
 
     def _fields(self, pen: Pen, on_B: Tensor, over_B: Tensor) -> tuple[Tensor, Place]:
         """(B, F) classes of the last token of the line, which is hidden as yet, and what is around it. Starts of tracks stay hidden."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,17 +15,8 @@ from musediff.engines.slots.codec import decode_notes, played
 from musediff.engines.slots.composer import Composer, Limits, Taste
 from musediff.engines.slots.constraints import allowed
 from musediff.engines.slots.critic import Critic, best
-from musediff.engines.slots.line import in_line
+from musediff.engines.slots.line import in_line, notes_of
 from musediff.engines.slots.reading import InLine
-
-
-class Draft(NamedTuple):
-    """One row of ``composer.Written``, step by step."""
-
-    new_S: np.ndarray
-    track_S: np.ndarray
-    bar_S: np.ndarray
-    values_SF: np.ndarray
 
 
 @dataclass(slots=True)
@@ -75,7 +65,7 @@ def write(network: InLine, state: Composing, critic: Critic | None = None) -> It
         composer.write()
         if composer.finished and rows > request.variants:
             assert critic is not None
-            state.chosen = best(network, critic, composer.line.rows(0, rows), first, rows // request.variants)
+            state.chosen = best(network, critic, composer.lines, first, rows // request.variants)
         while state.step < composer.progress:
             state.step += 1
             yield state
@@ -83,21 +73,21 @@ def write(network: InLine, state: Composing, critic: Critic | None = None) -> It
 
 def clips(state: Composing) -> list[Clip]:
     """As far as they are written."""
-    written = [] if state.composer is None else state.composer.written
-    if not written:
+    if state.composer is None:
         return [_without_new(state.request)] * len(state.chosen)
-    of_all = [torch.stack(parts, 1).cpu().numpy() for parts in zip(*written, strict=True)]  # a GPU is waited for once
-    return [_clip(state, Draft(*(part[row] for part in of_all))) for row in state.chosen]
+    line = state.composer.lines.rows(torch.tensor(state.chosen)).to("cpu")
+    return [_clip(state, line.rows(slice(row, row + 1))) for row in range(len(state.chosen))]
 
 
-def _clip(state: Composing, line: Draft) -> Clip:
+def _clip(state: Composing, line: Slots) -> Clip:
+    """Of a line of one row."""
     clip = _without_new(state.request)
     tracks = list(clip.tracks)
-    for place, k in enumerate(state.order):
-        mine = line.new_S & (line.track_S == place)
-        values_XF, limits = line.values_SF[mine], velocity_limits(tracks[k])
+    for k in state.request.tracks:
+        mine = notes_of(line) & (line.track_BN == state.order.index(k))
+        values_XF, bar_X, limits = line.values_BNF[mine].numpy(), line.bar_BN[mine].numpy(), velocity_limits(tracks[k])
         as_played = played(values_XF[:, vocab.VELOCITY])
-        notes = decode_notes(line.bar_S[mine], values_XF, clip.bar_ticks, clip.end_ticks, limits, as_played)
+        notes = decode_notes(bar_X, values_XF, clip.bar_ticks, clip.end_ticks, limits, as_played)
         if notes:
             tracks[k] = replace(tracks[k], notes=playable((), into_range(notes, tracks[k])))
     return replace(clip, tracks=tuple(tracks))

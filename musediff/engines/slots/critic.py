@@ -84,7 +84,7 @@ def best(network: InLine, critic: Critic, line: Slots, first: int, drafts: int) 
     of the notes. Drafts with more than ``ODD`` times the notes of the middle of their group, or fewer than that part of them, stay out."""
     chosen = []
     for start in range(0, len(line.bar_BN), drafts):
-        group = line.rows(start, start + drafts)
+        group = line.rows(slice(start, start + drafts))
         notes_B = (notes_of(group) & (group.track_BN >= first)).sum(1).float()
         usual = notes_B.quantile(0.5)
         odd_B = (notes_B > ODD * usual) | (notes_B * ODD < usual)

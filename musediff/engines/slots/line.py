@@ -56,6 +56,14 @@ def notes_of(line: Slots) -> Tensor:
     return ~(starts(line) | line.pad_BN)
 
 
+def lengthened(line: Slots, tokens: int) -> Slots:
+    """With padding up to so many tokens."""
+    more = tokens - line.pad_BN.shape[1]
+    longer = line.of_notes(lambda x_BM: F.pad(x_BM, (*[0, 0] * (x_BM.ndim - 2), 0, more)))
+    longer.pad_BN[:, tokens - more :] = True
+    return longer
+
+
 def past_of(line: Slots, position_BY: Tensor) -> Place:
     """Place (B, Y) of the last Y tokens of a line, if they begin at ``position_BY``, among the notes before them."""
     return place_at(replace(line, pad_BN=~notes_of(line)), position_BY, past=True)

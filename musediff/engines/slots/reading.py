@@ -36,6 +36,9 @@ class Known:
     bar_BRD: Tensor
     attend_B11P: Tensor  # False: padding
 
+    def rows(self, row_X: Tensor) -> "Known":
+        return Known(self.sequence_BPD[row_X], self.part_BKD[row_X], self.bar_BRD[row_X], self.attend_B11P[row_X])
+
 
 @dataclass(slots=True)
 class Read:
