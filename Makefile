@@ -51,12 +51,15 @@ train-tiny: setup  ## train a tiny model on the sample data in two processes, un
 RUN     = runs/slots
 MINUTES = 126
 MORE    = 95
+LAST    = 58
 TWO     = $(BIN)/python -m train slots-small --distributed --nproc-per-node 2 --device cpu --tokens 2500 --data build/clips.npz
 # Dropout comes late, when the first run begins to learn its songs by heart.
-weights: setup build/clips.npz  ## train the bundled slots weights from the start: on two cores (RUN=folder, MINUTES=126, MORE=95)
+LATER   = --dropout 0.1 --lr 8e-4 --muon-rate 0.012
+weights: setup build/clips.npz  ## train the bundled slots weights from the start: on two cores (RUN=folder, MINUTES=126, MORE=95, LAST=58)
 	$(TWO) --minutes $(MINUTES) --out $(RUN)/first
-	$(TWO) --minutes $(MORE) --init $(RUN)/first/weights --dropout 0.1 --lr 8e-4 --muon-rate 0.012 --out $(RUN)/second
-	$(BIN)/torchrun --standalone --nproc-per-node 2 -m train.critic $(RUN)/second/weights --data build/clips.npz --out $(RUN)/critic
+	$(TWO) --minutes $(MORE) --init $(RUN)/first/weights $(LATER) --out $(RUN)/second
+	$(TWO) --minutes $(LAST) --init $(RUN)/second/weights $(LATER) --seed 2 --out $(RUN)/third
+	$(BIN)/torchrun --standalone --nproc-per-node 2 -m train.critic $(RUN)/third/weights --data build/clips.npz --out $(RUN)/critic
 	$(BIN)/python -m train.bundle $(RUN)/critic --data build/clips.npz --out $(RUN)/bundled
 
 chaos: setup  ## kill a training run 20 times at random moments: it has to end as if nothing had happened (ARGS='--times 3')

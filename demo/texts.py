@@ -53,7 +53,7 @@ ENGINE = "Engine"
 ENGINES = {"slots": "slots (usual)", "muse": "muse (original method)", "ar": "ar (note by note, only composes)"}
 STEPS = (
     "Steps",
-    "More steps, more care, more time; slots writes new tracks note by note instead: the first of four drafts is shown, the best kept",
+    "More steps, more care, more time; slots writes new tracks note by note instead: the first of eight drafts is shown, a good one kept",
 )
 GUIDANCE = ("Guidance", "How strictly the metadata is followed; 1 = off")
 TEMPERATURE = ("Temperature", "Lower is plainer, higher is bolder")

@@ -56,7 +56,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "muse: ddim (default), ancestral, dpm, or original, to compare with"
     )
     group.add_argument("--sampler", metavar="NAME", help=sampler)
-    drafts = "slots, new tracks in order: the best of so many is taken (default 4, fewer of long or many clips; 1: the first)"
+    drafts = "slots, new tracks in order: one of so many is taken (default 8, fewer of long or many clips; 1: the first)"
     group.add_argument("--drafts", type=int, metavar="N", help=drafts)
     loose = "keep the muse engine's grammar out of the steps and tell what share was legal without it"
     group.add_argument("--no-grammar", dest="strict", action="store_const", const=False, help=loose)

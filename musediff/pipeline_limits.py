@@ -5,7 +5,7 @@ from musediff.errors import BadRequest
 
 MAX_TRACKS = 4
 MAX_SLOTS = 10_000  # notes and bars of all variants of one job: 1.1-1.6 s a step on two cores (8 accompaniments of 64 bars)
-DRAFTED = 2_500  # the same of all drafts, where their number is left open: 4 of each of four variants of 8 bars, 2 of one of 64
+DRAFTED = 2_500  # the same of all drafts, where their number is left open: 8 of each of two variants of 8 bars, 2 of one of 64
 NOTES_PER_BAR = 16  # expected at most of a track that is still empty
 
 

@@ -1,7 +1,7 @@
 """Teach slots weights to choose between drafts: python -m train.critic RUN/weights --data clips.npz --out runs/x/with-critic
 
 Writes clips from the metadata of training clips and learns to tell them from these, by what the network itself knows of both and by how
-they repeat themselves. The other tensors stay as they are. Under torchrun the processes write a share of the clips each.
+they go about. The other tensors stay as they are. Under torchrun the processes write a share of the clips each.
 """
 
 import os
@@ -32,6 +32,7 @@ from musediff.engines.slots.engine import SlotsEngine
 from musediff.engines.slots.line import in_line
 from musediff.engines.slots.network import SlotsNetwork
 from musediff.engines.slots.process import drop_conditions
+from musediff.engines.slots.tables import Tables
 from musediff.errors import BadRequest
 from musediff.gather import joined
 from musediff.metrics.ranking import auc
@@ -40,16 +41,15 @@ from train.arguments import weights_parser
 from train.recipes import slots_small
 
 TOGETHER = 48  # clips written at once
-HIDDEN, STEPS, RATE, DECAY, BATCH = 64, 1500, 1e-3, 0.05, 256
+HIDDEN, STEPS, RATE, DECAY, BATCH = 64, 4000, 1e-3, 0.05, 256
 
 
-def pairs(network: SlotsNetwork, store: packed.Store, split: int, clips: int, seed: int) -> tuple[Tensor, Tensor]:
+def pairs(network: SlotsNetwork, source: ClipSource, augment: bool, clips: int, seed: int) -> tuple[Tensor, Tensor]:
     """(N, T) traits of real clips and of what the network writes from their metadata, of which half of the clips forget some."""
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    source = ClipSource(store, split, slots_small().corpus_weight, tracks_share=0)
     real, made = [], []
     for batch in tqdm(list(alike(source.draw(rng, clips))), leave=False):
-        slots = source.batch(batch, rng, augment=split == packed.TRAIN)
+        slots = source.batch(batch, rng, augment)
         if rng.random() < 0.5:
             drop_conditions(slots, generator)
         line = in_line(slots)
@@ -109,7 +109,7 @@ def told(critic: Critic, real: Tensor, made: Tensor) -> float:
 
 
 def main() -> None:
-    parser = weights_parser("critic", str(__doc__), 8000, "training clips to learn from")
+    parser = weights_parser("critic", str(__doc__), 24_000, "training clips to learn from")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     network, store, ranks = SlotsEngine.load(args.weights).network, packed.load(args.data), from_environment()
@@ -117,9 +117,9 @@ def main() -> None:
         raise BadRequest(f"{args.weights}: this network does not read in order, so it writes no drafts.")
     with joined(ranks) as gather:
         seed, share = args.seed * ranks.size + ranks.rank, -(-args.clips // ranks.size)
-        known = gather(
-            [pairs(network, store, split, clips, seed) for split, clips in ((packed.TRAIN, share), (packed.VALID, -(-share // 10)))]
-        )
+        weight, tables = slots_small().corpus_weight, Tables.of(store, "cpu")
+        learned, other = (ClipSource(store, split, weight, 0, tables) for split in (packed.TRAIN, packed.VALID))
+        known = gather([pairs(network, learned, True, share, seed), pairs(network, other, False, -(-share // 10), seed)])
     if not ranks.first:
         return
     (real, made), held_out = (tuple(map(torch.cat, zip(*of_split, strict=True))) for of_split in zip(*known, strict=True))

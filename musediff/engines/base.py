@@ -34,7 +34,7 @@ class Request:
     temperature: float = 1.0  # 1 = what is usual with the engine
     density: float = 0.0  # -1 .. 1, fewer or more notes
     variants: int = 1
-    drafts: int | None = None  # written of each new variant, of which the best is taken; None: one
+    drafts: int | None = None  # written of each new variant, of which one is taken; None: one
     seed: int = 0
     sampler: str | None = None  # None: the engine's usual one
     strict: bool = True  # the grammar, where an engine has one, guides the steps; else it only mends the end

@@ -1,4 +1,4 @@
-"""Several drafts of a new track are written, and the one that the critic likes best is taken."""
+"""Several drafts of a new track are written, and one is drawn by how real the critic thinks them."""
 
 import re
 from dataclasses import asdict, replace
@@ -12,11 +12,11 @@ from musediff import checkpoint
 from musediff.chords import chord_id
 from musediff.clip import Clip, Meta, Note, Track
 from musediff.data import store as packed
-from musediff.engines.slots import composing, layout, vocab
+from musediff.engines.slots import composing, habits, layout, vocab
 from musediff.engines.slots.batch import Slots
-from musediff.engines.slots.critic import HARMONY, Critic, best, traits
+from musediff.engines.slots.critic import HARMONY, SHARPNESS, Critic, chosen, traits
 from musediff.engines.slots.engine import DRAFTS, SlotsEngine
-from musediff.engines.slots.line import in_line
+from musediff.engines.slots.line import in_line, notes_of
 from musediff.engines.slots.line_losses import PARTS, line_losses
 from musediff.engines.slots.network import NetworkConfig, SlotsNetwork
 from musediff.errors import BadRequest
@@ -95,23 +95,28 @@ def test_given_tracks_are_no_part_of_it() -> None:
     assert not torch.equal(everything, second)
 
 
-def test_traits_end_with_notes_on_quarters_and_chord_tones() -> None:
+def test_traits_tell_of_notes_on_quarters_and_chord_tones_and_end_with_habits() -> None:
     chords = (chord_id("C"),) * 8 + (chord_id("Am"),) * 8
     of = [(0, 60), (480, 64), (720, 61), (1920, 57), (2400, 60), (2640, 67)]  # C E C# | A C G: of four on quarters all fit, of two none
     clip = Clip(2, (Track(tuple(Note(onset, pitch, 240, 82) for onset, pitch in of)),), chords=chords)
-    told = traits(network(), line_of([clip]), 0)[0, -HARMONY:]
-    torch.testing.assert_close(told, torch.tensor([4, 4, 4]) / 6)
-    unknown = traits(network(), line_of([replace(clip, chords=None)]), 0)[0, -HARMONY:]
-    torch.testing.assert_close(unknown, torch.tensor([4, 0, 0]) / 6)
+    line, behind = line_of([clip]), 2 * habits.OF_NOTES + habits.OF_TRACKS
+    told = traits(network(), line, 0)[0]
+    torch.testing.assert_close(told[-behind - HARMONY : -behind], torch.tensor([4, 4, 4]) / 6)
+    unknown = traits(network(), line_of([replace(clip, chords=None)]), 0)[0]
+    torch.testing.assert_close(unknown[-behind - HARMONY : -behind], torch.tensor([4, 0, 0]) / 6)
+    alone = habits.of_notes(line)[0, 1:]
+    expected = torch.cat((alone.mean(0), alone.std(0, correction=0), habits.of_tracks(line, notes_of(line))[0]))
+    torch.testing.assert_close(told[-behind:], expected, rtol=1e-4, atol=1e-4)
 
 
 # --- drafts
 
 
-def test_the_best_of_the_drafts_is_taken_each_judged_as_if_it_were_alone() -> None:
+def test_the_draft_is_drawn_from_all_each_judged_as_if_it_were_alone() -> None:
     net = network()
     assert net.critic is not None
-    net.critic.deviation_T.fill_(0.1)
+    net.critic.deviation_T.fill_(1e-3)
+    net.critic.layers[-1].weight.mul_(100)  # so that it is always the best
     for guidance in (1.0, 1.7):
         sampling = Sampling(seed=3, variants=2, drafts=3, guidance=guidance)
         job = pipeline(net).start_generate(META, sampling)
@@ -130,7 +135,7 @@ def test_the_best_of_the_drafts_is_taken_each_judged_as_if_it_were_alone() -> No
         assert made.clips == tuple(composing.clips(state)) and '"drafts": 3' in made.settings
 
 
-def test_four_drafts_are_usual_and_one_is_what_a_network_without_a_critic_writes() -> None:
+def test_eight_drafts_are_usual_and_one_is_what_a_network_without_a_critic_writes() -> None:
     net, without = network(1), network(1, critic=0)
     without.load_state_dict({name: tensor for name, tensor in net.state_dict().items() if name in without.state_dict()})
     made, other = pipeline(net), pipeline(without)
@@ -143,9 +148,9 @@ def test_four_drafts_are_usual_and_one_is_what_a_network_without_a_critic_writes
 
 
 def test_a_job_that_is_stopped_shows_the_first_draft() -> None:
-    """Of three bars that are done in all drafts."""
-    job = pipeline(network()).start_generate(META, Sampling(seed=2))
-    for _ in zip(range(3), job, strict=False):
+    """Of a bar that is done in all drafts."""
+    job = pipeline(network()).start_generate(META, Sampling(seed=0))
+    for _ in zip(range(1), job, strict=False):
         pass
     (clip,) = job.result().clips
     assert_legal(clip)
@@ -163,7 +168,7 @@ def test_a_track_for_given_ones_has_drafts_too() -> None:
 def test_of_much_there_are_fewer_drafts_and_what_is_too_much_is_refused() -> None:
     made, more = pipeline(network()), [(8, 1), (8, 4), (8, 8), (64, 1), (64, 4)]
     jobs = [made.start_generate(Meta(num_measures=bars), Sampling(seed=1, variants=variants)) for bars, variants in more]
-    assert [job._request.drafts for job in jobs] == [4, 4, 2, 2, 1]
+    assert [job._request.drafts for job in jobs] == [8, 4, 2, 2, 1]
     assert made.start_generate(Meta(num_measures=64), Sampling(seed=1, drafts=8))._request.drafts == 8
     with pytest.raises(BadRequest, match="fewer variants, drafts"):
         made.start_generate(Meta(num_measures=64), Sampling(seed=1, variants=2, drafts=8))
@@ -185,10 +190,10 @@ def test_drafts_that_cannot_be_chosen_from_are_refused_in_words(start) -> None:
     start(Sampling(seed=1, drafts=1))
 
 
-@pytest.mark.parametrize(("drafts", "chosen"), [(3, [1, 5]), (2, [1, 2, 5])])
-def test_the_best_of_each_group(drafts: int, chosen: list[int]) -> None:
+@pytest.mark.parametrize(("drafts", "rows"), [(3, [1, 5]), (2, [1, 2, 5])])
+def test_the_best_of_each_group(drafts: int, rows: list[int]) -> None:
     class Likes(Critic):
-        left = (1.0, 3.0, 2.0, 0.0, -1.0, 5.0)
+        left = (100.0, 300.0, 200.0, 0.0, -100.0, 500.0)
 
         def forward(self, traits_BT: torch.Tensor) -> torch.Tensor:
             now, self.left = self.left[: len(traits_BT)], self.left[len(traits_BT) :]
@@ -196,18 +201,30 @@ def test_the_best_of_each_group(drafts: int, chosen: list[int]) -> None:
 
     net = network()
     line = line_of([plain(make_clip(1))] * 6)
-    assert best(net, Likes(net.config.width, 1), line, 0, drafts) == chosen
+    assert chosen(net, Likes(net.config.width, 1), line, 0, drafts, torch.Generator().manual_seed(0)) == rows
 
 
-@pytest.mark.parametrize(("notes", "chosen"), [((4, 5, 6, 20), 2), ((8, 7, 3, 8), 3), ((2, 2, 9, 9), 3), ((3, 6, 7, 8), 3)])
-def test_drafts_with_far_more_or_fewer_notes_than_the_others_stay_out(notes: tuple[int, ...], chosen: int) -> None:
+def test_a_draft_is_drawn_as_often_as_the_critic_says() -> None:
+    class Says(Critic):
+        def forward(self, traits_BT: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([0.0, 1.0, -1.0])
+
+    net, generator = network(), torch.Generator().manual_seed(0)
+    line = line_of([plain(make_clip(1, bars=1, per_bar=1))] * 3)
+    drawn = [chosen(net, Says(net.config.width, 1), line, 0, 3, generator)[0] for _ in range(1500)]
+    share = torch.bincount(torch.tensor(drawn), minlength=3) / len(drawn)
+    torch.testing.assert_close(share, (SHARPNESS * torch.tensor([0.0, 1.0, -1.0])).softmax(0), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize(("notes", "row"), [((4, 5, 6, 20), 2), ((8, 7, 3, 8), 3), ((2, 2, 9, 9), 3), ((3, 6, 7, 8), 3)])
+def test_drafts_with_far_more_or_fewer_notes_than_the_others_stay_out(notes: tuple[int, ...], row: int) -> None:
     class Likes(Critic):
         def forward(self, traits_BT: torch.Tensor) -> torch.Tensor:
-            return torch.tensor([0.0, 1.0, 2.0, 3.0])
+            return torch.tensor([0.0, 100.0, 200.0, 300.0])
 
     net = network()
     clips = [Clip(4, (Track(tuple(Note(120 * i, 60, 120, 82) for i in range(number))),)) for number in notes]
-    assert best(net, Likes(net.config.width, 1), line_of(clips), 0, 4) == [chosen]
+    assert chosen(net, Likes(net.config.width, 1), line_of(clips), 0, 4, torch.Generator().manual_seed(0)) == [row]
 
 
 # --- training

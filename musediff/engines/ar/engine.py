@@ -72,7 +72,7 @@ class ArEngine:
 
     def prepare(self, request: Request, generator: torch.Generator) -> Composing:
         """See ``composing.begin``."""
-        return composing.begin(request, generator, 1, next(self.network.parameters()).device)
+        return composing.begin(request, generator, 1, self.network.device)
 
     def steps(self, state: Composing) -> Iterator[Composing]:
         """See ``composing.write``."""

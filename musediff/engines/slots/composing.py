@@ -14,7 +14,7 @@ from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.codec import decode_notes, played
 from musediff.engines.slots.composer import Composer, Limits, Taste
 from musediff.engines.slots.constraints import allowed
-from musediff.engines.slots.critic import Critic, best
+from musediff.engines.slots.critic import Critic, chosen
 from musediff.engines.slots.line import in_line, notes_of
 from musediff.engines.slots.reading import InLine
 
@@ -65,7 +65,7 @@ def write(network: InLine, state: Composing, critic: Critic | None = None) -> It
         composer.write()
         if composer.finished and rows > request.variants:
             assert critic is not None
-            state.chosen = best(network, critic, composer.lines, first, rows // request.variants)
+            state.chosen = chosen(network, critic, composer.lines, first, rows // request.variants, state.generator)
         while state.step < composer.progress:
             state.step += 1
             yield state

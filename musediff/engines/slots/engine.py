@@ -22,7 +22,7 @@ from musediff.engines.slots.sampler import DENSITY_LOGIT, FieldSampler, Noise, d
 from musediff.errors import BadRequest
 
 IN_ORDER, ANY_ORDER = SAMPLERS = ("in-order", "any-order")  # how notes of new tracks are revealed
-DRAFTS = 4  # of each new clip
+DRAFTS = 8  # of each new clip
 REPAIR_TEMPERATURE = 0.63  # engines.md 7: refilling found mistakes; closer to the likeliest note than composing
 
 
@@ -76,11 +76,6 @@ class SlotsEngine:
         return DRAFTS if self.network.critic and self.network.config.distances and sampler != ANY_ORDER else 1
 
     @property
-    def device(self) -> torch.device:
-        """Where the network is, and so where it works: ``engine.network.to("cuda")`` moves both."""
-        return next(self.network.parameters()).device
-
-    @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.network.parameters())
 
@@ -108,7 +103,7 @@ class SlotsEngine:
     def prepare(self, request: Request, generator: torch.Generator) -> SlotsState | Composing:
         """Hide what the mode and the strength ask for. Which bars get a new number of notes is decided here, the number in ``steps``."""
         if self._composes(request):
-            return composing.begin(request, generator, request.drafts or 1, self.device)
+            return composing.begin(request, generator, request.drafts or 1, self.network.device)
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         tracks = layout.encode_clip(request.clip)
         inside, fields = layout.region(request), layout.open_fields(request)
@@ -148,15 +143,15 @@ class SlotsEngine:
         elif any(again.any() for again in state.redrawn):
             self._redraw(state)
         state.slots, state.noise = self._laid_out(state)
-        draw = FieldSampler(self.network, allowed(request.clip.tracks, request.clip.bar_ticks, self.device), temperature)
-        for slots in denoise(state.slots, state.noise, draw, request.steps, guidance, drawing_on(self.device, state.generator)):
+        draw = FieldSampler(self.network, allowed(request.clip.tracks, request.clip.bar_ticks, self.network.device), temperature)
+        for slots in denoise(state.slots, state.noise, draw, request.steps, guidance, drawing_on(self.network.device, state.generator)):
             state.slots = slots
             state.step += 1
             yield state
 
     def _laid_out(self, state: SlotsState) -> tuple[Slots, Noise]:
         slots, noise = layout.batch(state.rows, state.request.clip)
-        return slots.to(self.device), Noise(noise.hidden_BNF.to(self.device), noise.open_BNF.to(self.device))
+        return slots.to(self.network.device), Noise(noise.hidden_BNF.to(self.network.device), noise.open_BNF.to(self.network.device))
 
     def _redraw(self, state: SlotsState) -> None:
         """Draw new counts for the bars marked for it, and lay out the slots anew."""
@@ -167,9 +162,9 @@ class SlotsEngine:
         ]
         slots, _ = layout.batch(visible, clip)
         counts = torch.from_numpy(layout.counts_of(state.tracks, clip.num_measures)).expand(len(visible), -1, -1)
-        slots = replace(slots, counts_BRK=counts, given_BN=~slots.pad_BN).to(self.device)
-        hidden, bias = torch.from_numpy(np.stack(state.redrawn)).to(self.device), DENSITY_LOGIT * state.request.density
-        drawn = sample_counts(self.network, slots, hidden, bias, drawing_on(self.device, state.generator)).cpu().numpy()
+        slots = replace(slots, counts_BRK=counts, given_BN=~slots.pad_BN).to(self.network.device)
+        hidden, bias = torch.from_numpy(np.stack(state.redrawn)).to(self.network.device), DENSITY_LOGIT * state.request.density
+        drawn = sample_counts(self.network, slots, hidden, bias, drawing_on(self.network.device, state.generator)).cpu().numpy()
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=state.generator)))
         state.rows = [layout.refill(row, c, again, rng) for row, c, again in zip(state.rows, drawn, state.redrawn, strict=True)]
 

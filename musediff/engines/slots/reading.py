@@ -61,6 +61,11 @@ class InLine(Conditioned):
     neighbours: Neighbours | None  # None: a note is not told which ones are near it
     in_note = True  # False: no field is told those before it
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is, and so where work for it is to be."""
+        return self.norm.weight.device
+
     def make_in_line(self, width: int) -> None:
         """The modules that nothing else needs."""
         self.advance_head = nn.Linear(width, ADVANCES)
