@@ -70,7 +70,7 @@ def alike(clips: list[ClipRef]) -> Iterator[list[ClipRef]]:
 
 def written(network: SlotsNetwork, line: Slots, generator: torch.Generator) -> Slots:
     """Tracks of the same metadata, all rows of one metre and number of bars. About three in a hundred do not end before they have twice
-    the notes of the longest real one: of these the beginning, for all would wait for them."""
+    the notes of the longest real one: of these the beginning, for traits cost memory with the square of the notes."""
     start = line.of_notes(lambda x_BM: x_BM[:, :1])
     metre = TIME_SIGNATURES[int(line.shared_BF[0, METER]) - 1]
     bar_ticks, bars = BAR_TICKS[metre], line.pad_BR.shape[1]
@@ -79,7 +79,7 @@ def written(network: SlotsNetwork, line: Slots, generator: torch.Generator) -> S
     for _ in range(2 * line.pad_BN.shape[1]):
         if not composer.finished:
             composer.write()
-    return composer.lines
+    return composer.all_lines
 
 
 def fit(critic: Critic, real: Tensor, made: Tensor, seed: int) -> None:

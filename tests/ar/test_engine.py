@@ -101,12 +101,14 @@ def test_a_bar_that_holds_no_more_is_left(where: str) -> None:
 
 @pytest.mark.parametrize("make", [engine, two_way_engine])
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
+@pytest.mark.parametrize("waiting", [1 / 8, 1 / 2, 2])
 def test_every_note_is_drawn_from_what_reading_all_before_it_at_once_says(
-    make: Maker, guidance: float, monkeypatch: pytest.MonkeyPatch
+    make: Maker, guidance: float, waiting: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The logits of the advances, as they were drawn from the cache, beside those of the finished lines; under guidance also those of
-    the lines without conditions."""
-    made, seen, rows = make(), list[Tensor](), list[list[int]]()
+    the lines without conditions. Whether lines that are done are put aside at once, or wait for one more, or for all."""
+    monkeypatch.setattr("musediff.engines.slots.composer.WAITING", waiting)
+    made, seen, rows, waited = make(), list[Tensor](), list[list[int]](), False
     heads, write = InLine.advance_logits, Composer.write
 
     def watched(network: InLine, line_XD: Tensor) -> Tensor:
@@ -130,14 +132,16 @@ def test_every_note_is_drawn_from_what_reading_all_before_it_at_once_says(
             expected = heads(made.network, made.network.read_line(said).line_BMD[0, tokens - 1 :])
             mine = [logits[half * len(of) + of.index(variant)] for logits, of in zip(seen, rows, strict=True) if variant in of]
             assert torch.allclose(torch.stack(mine[: len(expected)]), expected, atol=1e-4)
-    assert len(rows[-1]) < 3  # what is done was put aside
+            waited |= len(mine) > len(expected)
+    assert waited == (waiting > 1 / 8)
+    assert waiting == 1 / 2 or len(rows[-1]) < 3 or waiting > 1
 
 
 def finished(state: Composing, clip: Clip, variant: int) -> Slots:
     """The line of a variant, of the given notes and what was written."""
     composer = state.composer
     assert composer is not None
-    written = composer.lines.rows(slice(variant, variant + 1))
+    written = composer.all_lines.rows(slice(variant, variant + 1))
     mine = notes_of(written) & (written.track_BN > 0)
     rows = layout.start_row(layout.encode_clip(clip), np.zeros((4, 3), bool), np.zeros(4, bool))
     track, bar, values = (of[mine].numpy() for of in (written.track_BN, written.bar_BN, written.values_BNF))

@@ -14,7 +14,7 @@ from musediff.clip import Clip, Meta, Note, Track
 from musediff.data import store as packed
 from musediff.engines.slots import composing, habits, layout, vocab
 from musediff.engines.slots.batch import Slots
-from musediff.engines.slots.critic import HARMONY, SHARPNESS, Critic, chosen, traits
+from musediff.engines.slots.critic import HARMONY, SHARPNESS, Critic, drawn, traits
 from musediff.engines.slots.engine import DRAFTS, SlotsEngine
 from musediff.engines.slots.line import in_line, notes_of
 from musediff.engines.slots.line_losses import PARTS, line_losses
@@ -124,7 +124,7 @@ def test_the_draft_is_drawn_from_all_each_judged_as_if_it_were_alone() -> None:
         for _ in composing.write(net, state, net.critic):
             pass
         assert state.composer is not None
-        line = state.composer.lines
+        line = state.composer.all_lines
         scores = [float(net.critic(traits(net, alone(line, row), 0))) for row in range(6)]
         assert len(set(scores)) == 6
         notes = (~line.pad_BN & (line.values_BNF[..., 0] < vocab.SIZES[0])).sum(1).tolist()
@@ -156,6 +156,20 @@ def test_a_job_that_is_stopped_shows_the_first_draft() -> None:
     assert_legal(clip)
     first, second, *_ = composing.clips(replace(job._state, chosen=list(range(DRAFTS))))
     assert clip == first != second and not job.result().complete
+
+
+def test_drafts_that_are_done_stay_as_they_are_while_others_are_written() -> None:
+    net, seen = network(), dict[int, Clip]()
+    job = pipeline(net).start_generate(META, Sampling(seed=3, variants=2, drafts=6))
+    state = composing.begin(job._request, torch.Generator().manual_seed(3), 6, torch.device("cpu"))
+    for _ in composing.write(net, state, net.critic):
+        assert state.composer is not None
+        for rows, _ in state.composer.aside:
+            for row in rows.tolist():
+                (clip,) = composing.clips(replace(state, chosen=[row]))
+                assert clip == seen.setdefault(row, clip)
+    last = composing.clips(replace(state, chosen=list(range(12))))
+    assert len(seen) > 3 and all(last[row] == clip for row, clip in seen.items()) and len({*map(str, last)}) == 12
 
 
 def test_a_track_for_given_ones_has_drafts_too() -> None:
@@ -191,7 +205,7 @@ def test_drafts_that_cannot_be_chosen_from_are_refused_in_words(start) -> None:
 
 
 @pytest.mark.parametrize(("drafts", "rows"), [(3, [1, 5]), (2, [1, 2, 5])])
-def test_the_best_of_each_group(drafts: int, rows: list[int]) -> None:
+def test_one_of_each_group(drafts: int, rows: list[int]) -> None:
     class Likes(Critic):
         left = (100.0, 300.0, 200.0, 0.0, -100.0, 500.0)
 
@@ -201,7 +215,7 @@ def test_the_best_of_each_group(drafts: int, rows: list[int]) -> None:
 
     net = network()
     line = line_of([plain(make_clip(1))] * 6)
-    assert chosen(net, Likes(net.config.width, 1), line, 0, drafts, torch.Generator().manual_seed(0)) == rows
+    assert drawn(net, Likes(net.config.width, 1), line, 0, drafts, torch.Generator().manual_seed(0)) == rows
 
 
 def test_a_draft_is_drawn_as_often_as_the_critic_says() -> None:
@@ -211,8 +225,8 @@ def test_a_draft_is_drawn_as_often_as_the_critic_says() -> None:
 
     net, generator = network(), torch.Generator().manual_seed(0)
     line = line_of([plain(make_clip(1, bars=1, per_bar=1))] * 3)
-    drawn = [chosen(net, Says(net.config.width, 1), line, 0, 3, generator)[0] for _ in range(1500)]
-    share = torch.bincount(torch.tensor(drawn), minlength=3) / len(drawn)
+    rows = [drawn(net, Says(net.config.width, 1), line, 0, 3, generator)[0] for _ in range(1500)]
+    share = torch.bincount(torch.tensor(rows), minlength=3) / len(rows)
     torch.testing.assert_close(share, (SHARPNESS * torch.tensor([0.0, 1.0, -1.0])).softmax(0), atol=0.03, rtol=0)
 
 
@@ -224,7 +238,7 @@ def test_drafts_with_far_more_or_fewer_notes_than_the_others_stay_out(notes: tup
 
     net = network()
     clips = [Clip(4, (Track(tuple(Note(120 * i, 60, 120, 82) for i in range(number))),)) for number in notes]
-    assert chosen(net, Likes(net.config.width, 1), line_of(clips), 0, 4, torch.Generator().manual_seed(0)) == [row]
+    assert drawn(net, Likes(net.config.width, 1), line_of(clips), 0, 4, torch.Generator().manual_seed(0)) == [row]
 
 
 # --- training

@@ -44,7 +44,9 @@ class Slots:
     pad_BK: Tensor
 
     def to(self, device: torch.device | str) -> "Slots":
-        return Slots(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+        """On the device; only the way there is not waited for: on the CPU they are read at once."""
+        away = torch.device(device).type != "cpu"
+        return Slots(**{f.name: getattr(self, f.name).to(device, non_blocking=away) for f in fields(self)})
 
     def rows(self, chosen: slice | Tensor) -> "Slots":
         return Slots(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
@@ -60,6 +62,11 @@ class Slots:
 def masked(device: torch.device | None = None) -> Tensor:
     """(F,) the class of each field that says it is hidden."""
     return torch.tensor(vocab.SIZES, device=device)
+
+
+def bar_lengths(slots: Slots) -> Tensor:
+    """(B,) positions of a bar."""
+    return torch.tensor(BAR_POSITIONS, device=slots.bar_BN.device)[slots.shared_BF[:, METER]]
 
 
 def chord_at(slots: Slots, position_BY: Tensor) -> Tensor:
@@ -118,7 +125,7 @@ def place_at(slots: Slots, position_BY: Tensor, past: bool = False) -> Place:
     """
     seen_BN, notes = slots.values_BNF[..., vocab.POSITION], slots.pad_BN.shape[1]
     last = slice(notes - position_BY.shape[1], notes)
-    length_B = torch.tensor(BAR_POSITIONS, device=seen_BN.device)[slots.shared_BF[:, METER]]
+    length_B = bar_lengths(slots)
     line_BN = slots.bar_BN * length_B[:, None]
     known_BY, there_BN = position_BY < vocab.MAX_POSITIONS, (seen_BN < vocab.MAX_POSITIONS) & ~slots.pad_BN
     own_BY, onset_BN = line_BN[:, last] + torch.where(known_BY, position_BY, 0), line_BN + seen_BN

@@ -153,19 +153,18 @@ class Composer:
         return int(done_B.min()) - self.first * self.limits.bars
 
     @property
-    def lines(self) -> Slots:
+    def all_lines(self) -> Slots:
         """All rows as far as they are written, in their order, without those that have no conditions."""
         parts = [*self.aside, (self.row_B, self.line.rows(slice(len(self.row_B))))]
         order = torch.cat([row_X for row_X, _ in parts]).argsort()
-        longer = [lengthened(line, self.line.pad_BN.shape[1]) for _, line in parts]
-        return Slots(*(torch.cat([getattr(line, f.name) for line in longer])[order] for f in fields(Slots)))
+        return joined(*(lengthened(line, self.line.pad_BN.shape[1]) for _, line in parts)).rows(order)
 
     @property
     def finished(self) -> bool:
         return self.done == len(self.row_B)
 
     def write(self) -> None:
-        """One token more in every variant: a note, or the start of the next track where one is over."""
+        """One token more in every row that goes on: a note, or the start of the next track where one is over."""
         if self.done and self.done >= len(self.row_B) * WAITING:
             self._put_aside()
         taste = self.taste

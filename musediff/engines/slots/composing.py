@@ -14,7 +14,7 @@ from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.codec import decode_notes, played
 from musediff.engines.slots.composer import Composer, Limits, Taste
 from musediff.engines.slots.constraints import allowed
-from musediff.engines.slots.critic import Critic, chosen
+from musediff.engines.slots.critic import Critic, drawn
 from musediff.engines.slots.line import in_line, notes_of
 from musediff.engines.slots.reading import InLine
 
@@ -65,7 +65,7 @@ def write(network: InLine, state: Composing, critic: Critic | None = None) -> It
         composer.write()
         if composer.finished and rows > request.variants:
             assert critic is not None
-            state.chosen = chosen(network, critic, composer.lines, first, rows // request.variants, state.generator)
+            state.chosen = drawn(network, critic, composer.all_lines, first, rows // request.variants, state.generator)
         while state.step < composer.progress:
             state.step += 1
             yield state
@@ -75,17 +75,18 @@ def clips(state: Composing) -> list[Clip]:
     """As far as they are written."""
     if state.composer is None:
         return [_without_new(state.request)] * len(state.chosen)
-    line = state.composer.lines.rows(torch.tensor(state.chosen)).to("cpu")
-    return [_clip(state, line.rows(slice(row, row + 1))) for row in range(len(state.chosen))]
+    line = state.composer.all_lines.rows(torch.tensor(state.chosen)).to("cpu")
+    track_BM = torch.where(notes_of(line), line.track_BN, -1)
+    return [_clip(state, *row) for row in zip(track_BM.numpy(), line.bar_BN.numpy(), line.values_BNF.numpy(), strict=True)]
 
 
-def _clip(state: Composing, line: Slots) -> Clip:
-    """Of a line of one row."""
+def _clip(state: Composing, track_M: np.ndarray, bar_M: np.ndarray, values_MF: np.ndarray) -> Clip:
+    """Of one line; ``track_M`` -1: no note."""
     clip = _without_new(state.request)
     tracks = list(clip.tracks)
     for k in state.request.tracks:
-        mine = notes_of(line) & (line.track_BN == state.order.index(k))
-        values_XF, bar_X, limits = line.values_BNF[mine].numpy(), line.bar_BN[mine].numpy(), velocity_limits(tracks[k])
+        mine = track_M == state.order.index(k)
+        values_XF, bar_X, limits = values_MF[mine], bar_M[mine], velocity_limits(tracks[k])
         as_played = played(values_XF[:, vocab.VELOCITY])
         notes = decode_notes(bar_X, values_XF, clip.bar_ticks, clip.end_ticks, limits, as_played)
         if notes:

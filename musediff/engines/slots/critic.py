@@ -19,12 +19,12 @@ from musediff.engines.slots.reading import InLine
 from musediff.engines.slots.recall import REPETITION, repetition
 
 HARMONY = 3  # numbers that tell of a note how it sits in the chords
-# The critic has met few such drafts and likes what is steady: an accompaniment of 328 notes in eight bars (others of the same wish 58, 151)
-# has a logit of 1.4, a pad of 128 (24 to 39), of which half fit the chords, of 2.3.
+# A critic has met few such drafts and likes what is steady: one that knew less of them gave an accompaniment of 328 notes in eight bars
+# (others of the same wish 58, 151) a logit of 1.4, a pad of 128 (24 to 39), of which half fit the chords, 2.3.
 ODD = 2.0
 FARTHEST = 5.0  # deviations from the mean that are told apart
-# 1 would be exact with endless drafts. 320 clips a role, the best of eight drafts or one drawn at 1, 1.5, 2.5, C2ST of main melodies .611,
-# .598, .571, .575, of basses .670, .653, .643, .640; but their chord tones .692, .712, .707, .701 (six drafts; real .731).
+# 1 would be exact with endless drafts. 320 clips a role, the best of eight drafts or one drawn at 1, 1.5, 2.5: C2ST of main melodies .611,
+# .598, .571, .575, of basses .670, .653, .643, .640; of six drafts chord tones of melodies .692, .712, .707, .701 (real .731).
 SHARPNESS = 1.5
 
 
@@ -48,7 +48,8 @@ class Critic(nn.Module):
 def traits(network: InLine, line: Slots, first: int) -> Tensor:
     """(B, T) of the notes in the tracks from ``first`` on: the mean of what is known after each; mean, deviation and largest of the nats of
     each of its parts; how many there are in a bar; on average how each repeats what was before, and how it sits in the chords. Zeros
-    where there is no note. Then its ``habits``."""
+    where there is no note. Then the ``habits``: mean and deviation of
+    those of notes, and those of tracks."""
     read = network.read_line(line)
     of = surprise(network, line, read)
     follows = of.follows
@@ -85,7 +86,7 @@ def _moments(values_XT: Tensor, clip_X: Tensor, clips: int) -> tuple[Tensor, Ten
 
 
 @torch.no_grad()
-def chosen(network: InLine, critic: Critic, line: Slots, first: int, drafts: int, generator: torch.Generator) -> list[int]:
+def drawn(network: InLine, critic: Critic, line: Slots, first: int, drafts: int, generator: torch.Generator) -> list[int]:
     """Rows of a line, one of each ``drafts`` that follow each other, drawn by how real the critic thinks them. One such group at a time:
     the traits cost memory with the square of the notes. Drafts with more than ``ODD`` times the notes of the middle of their group, or
     fewer than that part of them, stay out."""

@@ -1,6 +1,6 @@
 """How tracks go about, in numbers that a listener would notice: loudness, steps, lengths, what comes again a bar later.
 
-Suffixes as in ``network``; P positions of a bar, U onsets, V steps from one to the next, A numbers.
+Suffixes as in ``network``, but: P positions of a bar, Q of all bars, U onsets, V steps from one to the next, W pairs of these, A numbers.
 """
 
 import torch
@@ -9,18 +9,18 @@ from torch import Tensor
 
 from musediff.clip import TICKS_PER_QUARTER
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import BAR_POSITIONS, METER, Slots
+from musediff.engines.slots.batch import Slots, bar_lengths
 from musediff.engines.slots.line import notes_of, starts
 
 QUARTER = TICKS_PER_QUARTER // vocab.POSITION_TICKS
 STEP_EDGES = (-7.5, -4.5, -2.5, -0.5, 0.5, 2.5, 4.5, 7.5)  # semitones between kinds of steps
 OF_NOTES, OF_TRACKS = 14, 8 + len(STEP_EDGES) + 1
-_FAR = 1 << 16  # beyond all positions of a line
+_FAR = 1 << 16  # more than there are classes of anything
 
 
 def of_notes(line: Slots) -> Tensor:
     """(B, M, OF_NOTES) of notes: velocity and its change, pitch and interval, wait and length, whether an onset or the very note was there
-    a bar before. Of what is no note anything."""
+    a bar before. The first of a track counts as one that repeats. Of what is no note anything."""
     position_BM, pitch_BM, duration_BM, velocity_BM = line.values_BNF.unbind(-1)
     opens_BM = F.pad(starts(line)[:, :-1], (1, 0), value=True)  # nothing of the track is before it
     louder_BM, interval_BM, wait_BM = (
@@ -37,17 +37,16 @@ def of_notes(line: Slots) -> Tensor:
 
 
 def of_tracks(line: Slots, chosen_BM: Tensor) -> Tensor:
-    """(B, OF_TRACKS) of the ``chosen`` notes of each row: compass and range of velocities; how evenly notes are spread over bars, how much
-    of a bar's rhythm is that of the bar before, whether all of it is, how many rhythms and tunes of bars are new; turns and steps of the
-    top line."""
+    """(B, OF_TRACKS) of the ``chosen`` notes of each row, of several tracks together: compass and range of velocities; how evenly notes are
+    spread over bars, how much of a bar's rhythm is that of the bar before, whether all of it is, how many rhythms and tunes of bars are
+    new; turns and steps of the top line."""
     compass_B, loudness_B = (_range(line.values_BNF[..., of], chosen_BM) for of in (vocab.PITCH, vocab.VELOCITY))
     return torch.cat((torch.stack((compass_B, loudness_B), 1), _bars(line, chosen_BM), _top_line(line, chosen_BM)), 1)
 
 
 def _when(line: Slots) -> Tensor:
     """(B, M) positions since the beginning."""
-    bar_B = torch.tensor(BAR_POSITIONS, device=line.bar_BN.device)[line.shared_BF[:, METER]]
-    return line.bar_BN * bar_B[:, None] + line.values_BNF[..., vocab.POSITION]
+    return line.bar_BN * bar_lengths(line)[:, None] + line.values_BNF[..., vocab.POSITION]
 
 
 def _a_bar_before(line: Slots) -> tuple[Tensor, Tensor]:
@@ -94,7 +93,8 @@ def _first_of_its_kind(bars_BRP: Tensor) -> Tensor:
 
 
 def _top_line(line: Slots, chosen_BM: Tensor) -> Tensor:
-    """(B, 1 + kinds of steps) share of the steps that turn, and of each kind. Steps lead from onset to onset of a track."""
+    """(B, 1 + kinds of steps) share of the steps that do not go on in the direction of the one before, and of each kind. Steps lead from
+    onset to onset of a track."""
     batch, kinds = len(chosen_BM), len(STEP_EDGES) + 1
     row_BM = torch.arange(batch, device=chosen_BM.device)[:, None].expand_as(chosen_BM)
     part_BM, when_BM = row_BM * vocab.MAX_TRACKS + line.track_BN, _when(line)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from musediff.engines.slots import vocab
-from musediff.engines.slots.batch import BAR_POSITIONS, METER, Slots
+from musediff.engines.slots.batch import Slots, bar_lengths
 from musediff.engines.slots.line import starts
 
 LONGEST = 12  # notes of a match that are told apart
@@ -34,7 +34,7 @@ class Recall:
 def recall(line: Slots) -> Recall:
     """Of a whole line; of padding anything."""
     start_BM, pitch_BM, duration_BM = starts(line), line.values_BNF[..., vocab.PITCH], line.values_BNF[..., vocab.DURATION]
-    bar_B = torch.tensor(BAR_POSITIONS, device=pitch_BM.device)[line.shared_BF[:, METER]]
+    bar_B = bar_lengths(line)
     when_BM = line.bar_BN * bar_B[:, None] + line.values_BNF[..., vocab.POSITION]
     wait_BM, interval_BM = (torch.diff(x_BM, dim=1, prepend=x_BM[:, :1]) for x_BM in (when_BM, pitch_BM))
     wait_BM = wait_BM.clamp(0, _WIDE - 1)

@@ -125,8 +125,9 @@ class FieldSampler:
         return guided(said, free, guidance).log_softmax(-1)
 
 
-def joined(a: Slots, b: Slots) -> Slots:
-    return Slots(**{name: torch.cat((getattr(a, name), getattr(b, name))) for name in Slots.__dataclass_fields__})
+def joined(*parts: Slots) -> Slots:
+    """One batch of the rows of all, which have as many slots, bars and tracks."""
+    return Slots(**{name: torch.cat([getattr(part, name) for part in parts]) for name in Slots.__dataclass_fields__})
 
 
 def _group(slots: Slots) -> Tensor:
