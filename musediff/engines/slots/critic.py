@@ -48,8 +48,7 @@ class Critic(nn.Module):
 def traits(network: InLine, line: Slots, first: int) -> Tensor:
     """(B, T) of the notes in the tracks from ``first`` on: the mean of what is known after each; mean, deviation and largest of the nats of
     each of its parts; how many there are in a bar; on average how each repeats what was before, and how it sits in the chords. Zeros
-    where there is no note. Then the ``habits``: mean and deviation of
-    those of notes, and those of tracks."""
+    where there is no note. Then the ``habits``: mean and deviation of those of notes, and those of tracks."""
     read = network.read_line(line)
     of = surprise(network, line, read)
     follows = of.follows

@@ -143,15 +143,17 @@ class SlotsEngine:
         elif any(again.any() for again in state.redrawn):
             self._redraw(state)
         state.slots, state.noise = self._laid_out(state)
-        draw = FieldSampler(self.network, allowed(request.clip.tracks, request.clip.bar_ticks, self.network.device), temperature)
-        for slots in denoise(state.slots, state.noise, draw, request.steps, guidance, drawing_on(self.network.device, state.generator)):
+        device = self.network.device
+        draw = FieldSampler(self.network, allowed(request.clip.tracks, request.clip.bar_ticks, device), temperature)
+        for slots in denoise(state.slots, state.noise, draw, request.steps, guidance, drawing_on(device, state.generator)):
             state.slots = slots
             state.step += 1
             yield state
 
     def _laid_out(self, state: SlotsState) -> tuple[Slots, Noise]:
         slots, noise = layout.batch(state.rows, state.request.clip)
-        return slots.to(self.network.device), Noise(noise.hidden_BNF.to(self.network.device), noise.open_BNF.to(self.network.device))
+        device = self.network.device
+        return slots.to(device), Noise(noise.hidden_BNF.to(device), noise.open_BNF.to(device))
 
     def _redraw(self, state: SlotsState) -> None:
         """Draw new counts for the bars marked for it, and lay out the slots anew."""
