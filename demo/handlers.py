@@ -3,7 +3,7 @@
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from musediff.errors import BadRequest, MuseError
 from musediff.pipeline import Job, MusePipeline, Sampling
 
 OWN_END = re.compile(rf"(-({'|'.join(texts.OPERATIONS)}))?-seed\d+-\d+$")
+Updates = Generator[Update, None, None]  # of a run
 FRAME_SECONDS = 1 / 8  # the live roll: a frame costs the server about 30 ms
 
 
@@ -41,7 +42,7 @@ class Handlers:
 
     # ---- long jobs: generators, so that the page can show, stop and leave them -----------------------------------
 
-    def generate(self, running: Running, engine: str, shown: Shown | None, desk: Desk, add: bool, *values: Any) -> Iterator[Update]:
+    def generate(self, running: Running, engine: str, shown: Shown | None, desk: Desk, add: bool, *values: Any) -> Updates:
         """``values``: the form in the order of META_FIELDS, then the sampling controls."""
         try:
             meta = form.read(values[: len(META_FIELDS)])
@@ -55,7 +56,7 @@ class Handlers:
     def change(
         self, running: Running, engine: str, desk: Desk, operation: str, strength: float, sensitivity: float, bars: str, may: Sequence[str],
         track: int | None, *values: Any,
-    ) -> Iterator[Update]:  # fmt: skip
+    ) -> Updates:  # fmt: skip
         """Modify or repair what lies on the desk; ``values`` as in :meth:`generate`."""
         source = desk.source
         try:
@@ -75,7 +76,7 @@ class Handlers:
             return
         yield from self._run(running, job, Made(meta, f"{plain(source.name)}-{operation}", track or 0, operation, source))
 
-    def _run(self, running: Running, job: Job, made: Made) -> Iterator[Update]:
+    def _run(self, running: Running, job: Job, made: Made) -> Updates:
         token, before = secrets.token_hex(4), made.source and made.source.clip
         running.job = job
         try:
@@ -93,8 +94,7 @@ class Handlers:
             shown = self.screen.heard(
                 Shown(result, made.asked, token, name, track=made.track, operation=made.operation, source=made.source)
             )
-            yield self.screen.result(shown)
-            yield self.screen.downloads(shown)
+            yield self.screen.result(shown) | self.screen.downloads(shown)
         except MuseError as error:
             yield self.screen.failed(str(error))
         finally:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import gradio as gr
 
 from demo import api, controls, form, output, texts
 from demo.controls import Change, Generate, Shared
-from demo.handlers import Handlers, take
+from demo.handlers import Handlers, Updates, take
 from demo.output import Output, Screen, Update
 from demo.session import Desk, Running, Scene, Shown
 from demo.settings import restore
@@ -93,11 +94,19 @@ def theme() -> gr.themes.Base:
 def _wire_runs(handlers: Handlers, generate: Generate, change: Change, shared: Shared, out: Output) -> None:
     """Generate, Modify / Repair, Stop, another variant."""
 
-    def while_running(run: Callable[..., Iterator[Update]]) -> Callable[..., Iterator[Update]]:
+    def while_running(run: Callable[..., Updates]) -> Callable[..., Iterator[Update]]:
+        """Each update repeats all before it. The browser turns one into the next in place (``apply_diff`` of Gradio's client), even
+        if the page has not looked at it yet: when several come at once, as over a slow line, only what the last one says is seen.
+        """
+
         def wrapped(*values: Any) -> Iterator[Update]:
-            yield {shared.stop: gr.update(visible=True)}
-            yield from run(*values)
-            yield {shared.stop: gr.update(visible=False)}
+            said: Update = {shared.stop: gr.update(visible=True)}
+            yield _copied(said)
+            with closing(run(*values)) as updates:
+                for update in updates:
+                    said = said | update
+                    yield _copied(said)
+            yield _copied(said | {shared.stop: gr.update(visible=False)})
 
         return wrapped
 
@@ -119,6 +128,11 @@ def _wire_runs(handlers: Handlers, generate: Generate, change: Change, shared: S
     # Not part of the runs: while one lasts, a second press of its button does nothing.
     for event in (generated, changed, picked):
         event.then(handlers.picture, out.shown, out.files["png"], show_progress="hidden", api_visibility="private")
+
+
+def _copied(update: Update) -> Update:
+    """To be yielded more than once: Gradio takes the values out of the ``gr.update`` that it is given."""
+    return {component: dict(value) if isinstance(value, dict) else value for component, value in update.items()}
 
 
 def _filled(change: Change, out: Output) -> list[Any]:

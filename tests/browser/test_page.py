@@ -56,6 +56,18 @@ def test_generate_draws_and_sounds(visit: Visit, tmp_path: Path) -> None:
     assert visit.download("png", tmp_path).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_run_whose_news_come_all_at_once_shows_its_result(visit: Visit, tmp_path: Path) -> None:
+    """As when the network or the browser is slower than the run."""
+    visit.page.route("**/queue/data*", lambda route: route.fulfill(response=route.fetch()))
+    visit.run()
+    for name in ("send", "download-midi", "download-wav", "download-zip"):
+        assert visit.page.is_enabled(f"#{name}"), name
+    visit.page.wait_for_selector("#download-png:not([disabled])")
+    visit.page.unroute_all(behavior="wait")
+    assert "8 bars of 4/4 at 92 BPM" in visit.roll()["summary"]
+    assert read(visit.download("midi", tmp_path).read_bytes()).tracks
+
+
 def test_the_engine_that_is_chosen_composes_and_repairs(visit: Visit, midi: Path, tmp_path: Path) -> None:
     visit.page.click("#advanced button")
     visit.page.click("#engine label:has-text('muse')")
