@@ -124,14 +124,20 @@ class Visit:
         )
 
     def run(self, button: str = "#generate", timeout: int = 60_000) -> None:
-        """Press and wait until the sound is there."""
+        """Press and wait until the sound is there and all else is, too."""
         before = self.roll()["audio"]
         self.page.click(button)
         self.page.wait_for_function(
-            "(old) => { const a = document.querySelector('#roll audio').getAttribute('src');"
-            " return a && a !== old && document.querySelector('#roll .live').hidden && !document.querySelector('#stop'); }",
+            "(old) => { const a = document.querySelector('#roll audio').getAttribute('src'); return a && a !== old; }",
             arg=before, timeout=timeout,
         )  # fmt: skip
+        self.idle()
+
+    def idle(self) -> None:
+        """Wait for the end of a run. Its last news is that it is complete: when several come at once, the roll shows the result, and
+        Stop is gone, a moment before the status says so."""
+        self.page.wait_for_selector("#status [data-testid=status-tracker].hide", state="attached")
+        self.page.wait_for_function("!document.querySelector('#stop') && document.querySelector('#roll .live').hidden")
 
     def download(self, kind: str, folder: Path) -> Path:
         self.page.wait_for_selector(f"#download-{kind}:not([disabled])", timeout=60_000)

@@ -31,10 +31,6 @@ def opened(visit: Visit, name: str) -> None:
     visit.page.wait_for_function("(name) => document.querySelector('#source')?.textContent.includes(name)", arg=name)
 
 
-def idle(visit: Visit) -> None:
-    visit.page.wait_for_function("!document.querySelector('#stop') && document.querySelector('#roll .live').hidden")
-
-
 def test_late_sound_of_an_upload_leaves_a_run_alone(visit: Visit, tmp_path: Path) -> None:
     visit.page.click("#advanced button")
     visit.slide("#steps", 64)
@@ -46,7 +42,7 @@ def test_late_sound_of_an_upload_leaves_a_run_alone(visit: Visit, tmp_path: Path
     visit.page.wait_for_function("document.querySelector('#roll .live').textContent.includes('Working')")
     visit.page.evaluate(LISTEN)
     visit.page.wait_for_function("document.querySelector('#status').textContent.includes('Seed')")
-    idle(visit)
+    visit.idle()
     said = visit.page.evaluate("window.said")
     assert said and not [words for words in said if "41 BPM" in words]
     assert "92 BPM" in visit.roll()["summary"] and visit.page.is_enabled("#download-midi")
@@ -63,7 +59,7 @@ def test_upload_during_a_run_fills_the_form_and_leaves_the_roll(visit: Visit, tm
     opened(visit, "mine.mid")
     assert visit.roll()["live"]
     visit.page.wait_for_function("document.querySelector('#status').textContent.includes('Seed')")
-    idle(visit)
+    visit.idle()
     assert not [words for words in visit.page.evaluate("window.said") if "150 BPM" in words]
     assert "92 BPM" in visit.roll()["summary"] and visit.page.is_enabled("#send")
 
