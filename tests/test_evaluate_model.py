@@ -26,7 +26,7 @@ from train.evaluate_edits import REFILLED, STRENGTHS, changed, companion, curve,
 from train.evaluate_kept import Kept
 from train.evaluate_model import ALL, REAL, Settings, evaluate_role
 from train.evaluate_sets import Measured, beside, copies, describe, one_of_each_song, training_runs
-from train.evaluate_tables import LINES, TARGETS, cell, of_corpora, of_role, targets
+from train.evaluate_tables import LINES, TARGETS, cell, missed, of_corpora, of_role, targets
 
 SEED = Sampling(seed=0)
 ALONE = Ranks(), lambda value: [value], Kept(None, Ranks(), resume=False)
@@ -239,6 +239,16 @@ def test_aims_are_marked_where_they_are_missed() -> None:
     rows = {row[0]: row[1] for row in targets(alone, "m").rows}
     assert rows["Frechet distance ≤ 2 × real"] == "4.10" and rows["chord tones within .03 of real"] == "0.740", "nothing to judge it by"
     assert rows["legal clips 100 %"] == "99.0% ✗"
+
+
+def test_it_is_said_which_corpora_miss_an_aim() -> None:
+    real = {"chord_tones": [0.7]}
+    by_corpus = {ALL: {}, "lieder": {"c2st": [0.7, 0.72], "chord_tones": [0.69]}, "pop909": {"c2st": [0.6], "chord_tones": [0.8]}}
+    groups = {corpus: {REAL: real | {"c2st": [0.5]}, "m": of} for corpus, of in by_corpus.items()}
+    roles = {"bass": {"corpora": {"lieder": 40, "pop909": 30}, "groups": groups}, "pad": {"corpora": {}, "groups": {ALL: groups[ALL]}}}
+    table = missed(roles, "m")
+    assert list(table.head) == ["missed by", "bass", "pad"]
+    assert table.rows == [["C2ST ≤ .65", "lieder 0.71 (0.50)", ""], ["chord tones within .03 of real", "pop909 0.800 (0.700)", ""]]
 
 
 def test_weights_beside_each_other_on_the_command_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -98,9 +99,15 @@ def test_what_torchrun_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 
 def musediff(words: list[str], folder: Path, root: Path) -> subprocess.CompletedProcess[str]:
     """The command as a user gives it, from another folder."""
+    process = begun(words, folder, root)
+    out, err = process.communicate(timeout=240)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def begun(words: list[str], folder: Path, root: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(root)}
     line = [sys.executable, "-m", "musediff", "train", *words]
-    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.Popen(line, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_two_processes_train_as_one(root: Path, tmp_path: Path) -> None:
@@ -114,6 +121,19 @@ def test_two_processes_train_as_one(root: Path, tmp_path: Path) -> None:
     assert [json.loads(line) for line in printed] == lines  # once, by the first
     assert len(torch.load(tmp_path / "run" / "state-000003.pt", weights_only=True)["chance"]) == 2
     assert done.stderr.startswith("torchrun --nproc-per-node=2 --standalone --module musediff train slots-tiny --data sample.npz ")
+
+
+def test_two_machines_meet_and_train_as_one(root: Path, tmp_path: Path) -> None:
+    build({"pop909": SAMPLE}, tmp_path / "sample.npz")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = f"--nnodes 2 --rdzv-endpoint 127.0.0.1:{free.getsockname()[1]} --rdzv-id test --nproc-per-node 1"
+    words = f"--distributed {meeting} slots-tiny --data sample.npz --out run --steps 3 --log-interval 1 --tokens 200".split()
+    machines = [begun(words, tmp_path, root) for _ in range(2)]
+    printed = [machine.communicate(timeout=240) for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], printed
+    assert sum('"step"' in out for out, _ in printed) == 1, "one of them writes"
+    assert len(torch.load(tmp_path / "run" / "state-000003.pt", weights_only=True)["chance"]) == 2
 
 
 def test_an_error_is_one_line_and_code_2(root: Path, tmp_path: Path) -> None:
