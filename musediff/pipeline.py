@@ -16,7 +16,7 @@ from musediff import checkpoint, priors
 from musediff.clip import BAR_TICKS, TICKS_PER_CHORD, Clip, Meta, Track
 from musediff.engines.base import FIELDS, VALUES, Engine, Mode, Request
 from musediff.engines.registry import DEFAULT_ENGINE, ENGINES, WEIGHTS, Loadable, bundled
-from musediff.errors import BadRequest
+from musediff.errors import BadCheckpoint, BadRequest
 from musediff.job import Job, Result, Sampling, Upload
 from musediff.meta_json import to_dict
 from musediff.midi.analyze import analyze
@@ -45,6 +45,8 @@ class MusePipeline:
         """
         name = engine or (DEFAULT_ENGINE if weights is None else str(checkpoint.read_config(Path(weights))["engine"]))
         kind = _engine(name)
+        if weights is None and name not in bundled():
+            raise BadCheckpoint(f"No weights of the engine {name} are in {WEIGHTS}. Give a folder with some, or fetch the project again.")
         folder = WEIGHTS / name if weights is None else Path(weights)
         known = (folder / "config.json").read_bytes() + PRIORS.read_bytes()  # the weights' names are hashes
         return cls(kind.load(folder), name, priors.load(PRIORS), _fingerprint(known))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from musediff.clip import PITCH_RANGES, TIME_SIGNATURES, Clip, Meta
 from musediff.engines.finishing import octave_shift
 from musediff.engines.registry import ENGINES
-from musediff.errors import BadRequest
+from musediff.errors import BadCheckpoint, BadRequest
 from musediff.pipeline import MusePipeline, Sampling
 from tests.slots.conftest import make_clip
 
@@ -241,3 +241,8 @@ def test_a_new_track_is_moved_by_octaves_into_its_range(pitch_range: str) -> Non
 def test_a_bad_request_is_refused_before_work_and_says_why(pipeline: MusePipeline, call, words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         call(pipeline, make_clip())
+
+
+def test_an_engine_without_bundled_weights_says_so() -> None:
+    with pytest.raises(BadCheckpoint, match=r"No weights of the engine ar are in .*Give a folder"):
+        MusePipeline.load(engine="ar")

@@ -13,7 +13,7 @@ from musediff.chords import ANY_CHORD, NO_CHORD, chord_id
 from musediff.clip import BAR_TICKS, KEY_INDEX, KEYS, META_FIELDS, TIME_SIGNATURES, Clip, Meta, Note, scale_of
 from musediff.metrics import control, distribution
 from musediff.metrics.compare import compare, describe
-from musediff.metrics.repair import damage, detection_f1, note_f1
+from musediff.metrics.repair import damage, detection_f1, note_f1, slips
 from musediff.metrics.similarity import COMPONENTS
 from musediff.metrics.table import table
 from musediff.tokens import commu, vocab
@@ -242,3 +242,15 @@ def test_damage_draws_from_everything() -> None:
     assert {n.duration_ticks for n in broken} == {15 * i for i in range(1, 129)}
     assert {n.velocity for n in broken} == {2, *range(3, 128, 2)}
     assert damage([], np.random.default_rng(0), 0.5, 1920) == ((), frozenset())
+
+
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+def test_slips_move_only_pitches_and_only_a_little(seed, share):
+    rng = np.random.default_rng(seed)
+    notes = tuple(sorted({Note(int(rng.integers(0, 8)) * 240, int(rng.integers(0, 128)), 240, 70): 0 for _ in range(12)}))
+    broken, bad = slips(notes, rng, share)
+    assert list(broken) == sorted(broken) and len(set(broken)) == len(broken) == len(notes)
+    assert set(notes) - set(broken) == set(notes) - {note for k, note in enumerate(broken) if k not in bad}
+    assert len(bad) == round(share * len(notes))
+    assert sorted(n._replace(pitch=0) for n in broken) == sorted(n._replace(pitch=0) for n in notes)
+    assert all(any(0 < abs(broken[k].pitch - n.pitch) <= 4 and n._replace(pitch=broken[k].pitch) == broken[k] for n in notes) for k in bad)

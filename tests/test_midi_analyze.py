@@ -143,7 +143,7 @@ def test_at_most_64_bars_are_kept_and_the_rest_can_be_had() -> None:
     assert said(first, "Bars 1 to 64 of 100")
     assert len(first.clip.tracks[0].notes) + len(second.clip.tracks[0].notes) == 400
     assert analyze(score, max_bars=8).clip.num_measures == 8
-    with pytest.raises(BadRequest, match="bars 0 to 99"):
+    with pytest.raises(BadRequest, match="bars 1 to 100"):
         analyze(score, first_bar=100)
 
 
@@ -241,7 +241,7 @@ def test_choice_of_track() -> None:
     several = analyze(score_of(drums, tune), tracks=(1, 0)).clip
     assert [t.instrument for t in several.tracks] == ["string_violin", "drums_full"]
     for wrong in ((2,), (-1,), ()):
-        with pytest.raises(BadRequest, match="tracks 0 to 1"):
+        with pytest.raises(BadRequest, match="tracks 1 to 2"):
             analyze(score_of(drums, tune), tracks=wrong)
 
 

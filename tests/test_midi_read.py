@@ -85,6 +85,13 @@ def test_note_of_no_length_becomes_audible() -> None:
     assert any("1 note of no length" in s for s in score.notes)
 
 
+def test_what_notes_do_not_hold_is_counted() -> None:
+    bend, volume, lyric = b"\xe0\x00\x50", b"\xb0\x07\x60", meta(5, b"la")
+    score = read(one_track((0, volume), (0, PEDAL_UP), (0, on(60)), (0, lyric), (240, bend), (240, off(60))))
+    assert score.notes == ("2 events are left out: volume, pan, pitch bends and other controls.",)
+    assert read(one_track((0, bend), (0, on(60)), (9, off(60)))).notes[0].startswith("1 event is left out")
+
+
 def test_pedal_holds_to_its_release_or_the_next_stroke() -> None:
     data = one_track(
         (0, PEDAL_DOWN), (0, on(60)), (100, off(60)), (380, on(62)), (100, off(62)), (140, PEDAL_UP), (0, on(64)), (50, off(64))

@@ -180,7 +180,7 @@ def table(report: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
         ["legal before the grammar", *(share(n, "raw_legal", missing="–") for n in names)],
         ["legal clips", *(share(n, "legal") for n in names)],
         *([f"1NNC, {c}", *(_mean(report, n, "1nnc", c, form=lambda v: f"{v:.2f}") for n in names)] for c in COMPONENTS),
-        ["CP: mean pitch in the asked range", *(share(n, "cp") for n in names)],
+        ["CP, as the original counts it", *(share(n, "cp") for n in names)],
         ["CV: velocities in the asked limits", *(share(n, "cv") for n in names)],
         ["chord tones", *(plain(n, "chord_tones") for n in names)],
         *([f"MSIM after {way}", *(plain(n, f"msim_{way}") for n in names)] for way in CORRUPTIONS),

@@ -12,11 +12,12 @@ import numpy as np
 from musediff.clip import Clip, Note
 from musediff.errors import BadRequest
 from musediff.metrics.ranking import spearman
-from musediff.metrics.repair import damage, detection_f1, note_f1
+from musediff.metrics.repair import damage, detection_f1, note_f1, slips
 from musediff.metrics.similarity import msim, vectors
 from musediff.pipeline import MusePipeline, Sampling
 
 DAMAGE = 0.4
+SLIPS = 0.1
 STRENGTHS = tuple(level / 10 for level in range(1, 11))
 REFILLED = frozenset({2, 3, 4, 5})  # bars, from 0
 CHANGED = "changed_"  # + strength
@@ -49,6 +50,18 @@ def repaired(pipeline: MusePipeline, clip: Clip, sampling: Sampling) -> Row:
     figures = {f"found_{name}": value for name, value in found._asdict().items()}
     touched = share_changed(track.notes, again)
     return Row(figures | {"repaired_msim": after, "clean_changed": touched}, {"repaired_msim": before})
+
+
+def slipped(pipeline: MusePipeline, clip: Clip, sampling: Sampling) -> Row:
+    """A tenth of the notes one to four semitones off, all else as it was: which of them come back otherwise than they are."""
+    track = clip.tracks[0]
+    notes, bad = slips(track.notes, np.random.default_rng(sampling.seed), SLIPS)
+    try:
+        left = set(pipeline.repair(replace(clip, tracks=(replace(track, notes=notes),)), sampling=sampling).clips[0].tracks[0].notes)
+    except BadRequest as error:
+        return Row(refused=f"repair: {error}")
+    found = detection_f1({k for k, note in enumerate(notes) if note not in left}, bad)
+    return Row({"slips_precision": found.precision, "slips_recall": found.recall})
 
 
 def refilled(pipeline: MusePipeline, clip: Clip, other: Clip | None, sampling: Sampling) -> Row:

@@ -24,7 +24,7 @@ from musediff.metrics.copying import Index
 from musediff.pipeline import MusePipeline, Sampling
 from musediff.ranks import Ranks
 from train.evaluate_choice import Real, Sample, alike, sample
-from train.evaluate_edits import Row, changed, companion, curve, means, refilled, repaired
+from train.evaluate_edits import Row, changed, companion, curve, means, refilled, repaired, slipped
 from train.evaluate_kept import Kept
 from train.evaluate_sets import Figures, Measured, beside, copies, describe, inside
 
@@ -101,6 +101,7 @@ def work(pipeline: MusePipeline, asked: Real, settings: Settings, seed: int, ran
     done = Work({i: generated(clip, sampled(i)) for i, clip in shared(len(clips), "generate")})
     for i, clip in shared(settings.repairs, "repair and refill"):
         done.edits.setdefault(i, []).append(edited("repair", repaired, clip, sampled(i)))
+        done.edits[i].append(edited("slips", slipped, clip, sampled(i)))
         done.edits[i].append(edited("refill", refilled, clip, sampled(i), companion(clips, songs, i)))
     for i, clip in shared(settings.strengths, "strengths"):
         done.edits.setdefault(i, []).append(edited("strengths", changed, clip, sampled(i)))

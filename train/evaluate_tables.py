@@ -57,6 +57,8 @@ LINES = (
     Line("wrong notes found, F1", "found_f1", main=True),
     Line("… precision", "found_precision"),
     Line("… recall", "found_recall"),
+    Line("pitches that slipped found, recall", "slips_recall"),
+    Line("… precision", "slips_precision"),
     Line("MSIM repaired (real: damaged)", "repaired_msim", main=True),
     Line("share of a clean clip touched", "clean_changed", ".1%"),
     Line("bars refilled, note F1 (real: another song)", "refilled_f1"),

@@ -60,9 +60,33 @@ def damage(notes: Sequence[Note], rng: np.random.Generator, share: float, bar_ti
         duration = max(1, round((int(rng.integers(128)) + 1) * bar_ticks / 128))
         velocity = max(2, 2 * int(rng.integers(64)) + 1)  # the original's 64 velocities: 2, 3, 5, ..., 127
         result[index] = Note(onset, pitch, duration, velocity)
-    wrong = set(chosen)
-    order = sorted(range(len(result)), key=lambda i: result[i])
-    return tuple(result[i] for i in order), frozenset(place for place, i in enumerate(order) if i in wrong)
+    return _in_order(result, chosen)
+
+
+def slips(notes: Sequence[Note], rng: np.random.Generator, share: float, most: int = 4) -> tuple[tuple[Note, ...], frozenset[int]]:
+    """This share of the notes on another key, up to ``most`` semitones away; all else of them stays. Returns as ``damage``.
+
+    A note all of whose keys around are taken at its onset stays as it is.
+    """
+    assert 0 <= share <= 1, share
+    chosen: list[int] = sorted(rng.choice(len(notes), size=round(share * len(notes)), replace=False).tolist()) if notes else []
+    result, wrong = list(notes), []
+    taken = {(note.onset_ticks, note.pitch) for note in notes}
+    for index in chosen:
+        note = notes[index]
+        around = range(max(0, note.pitch - most), min(127, note.pitch + most) + 1)
+        free = [pitch for pitch in around if (note.onset_ticks, pitch) not in taken]
+        if free:
+            result[index] = note._replace(pitch=int(rng.choice(free)))
+            taken.add((note.onset_ticks, result[index].pitch))
+            wrong.append(index)
+    return _in_order(result, wrong)
+
+
+def _in_order(notes: Sequence[Note], wrong: Collection[int]) -> tuple[tuple[Note, ...], frozenset[int]]:
+    """Sorted, with the places that the ``wrong`` ones have then."""
+    order = sorted(range(len(notes)), key=lambda i: notes[i])
+    return tuple(notes[i] for i in order), frozenset(place for place, i in enumerate(order) if i in set(wrong))
 
 
 def _score(hits: int, found: int, true: int) -> PrecisionRecall:

@@ -111,9 +111,9 @@ def _name(score: Score, index: int) -> str:
 def _choose(score: Score, found: Sequence[str | None], tracks: Sequence[int] | None) -> tuple[list[int], list[str]]:
     """Tracks to take, and a sentence if the choice was ours: the melody if there is one, of equals the one with most notes."""
     if tracks is not None:
-        unknown = [i for i in tracks if not 0 <= i < len(score.tracks)]
+        unknown = [i + 1 for i in tracks if not 0 <= i < len(score.tracks)]
         if unknown or not tracks:
-            raise BadRequest(f"tracks: {unknown or 'none'} cannot be chosen; the file has tracks 0 to {len(score.tracks) - 1}.")
+            raise BadRequest(f"track {unknown[0] if unknown else 'none'} cannot be chosen; the file has tracks 1 to {len(score.tracks)}.")
         return list(dict.fromkeys(tracks)), []
     pitched = [i for i, role in enumerate(found) if role is not None]
     if not pitched:
@@ -157,7 +157,7 @@ def _window(score: Score, chosen: Sequence[int], grid: Grid, first_bar: int, max
         stop = max(last + 1, max(n.onset_ticks + n.duration_ticks for n in played) - bar // HANGING_SHARE)
     there = max(1, -((begin - stop) // bar))
     if not 0 <= first_bar < there:
-        raise BadRequest(f"first_bar: bar {first_bar} does not exist; the chosen tracks have bars 0 to {there - 1}.")
+        raise BadRequest(f"The clip cannot begin with bar {first_bar + 1}: the chosen tracks have bars 1 to {there}.")
     bars = min(there - first_bar, max_bars)
     start = begin + first_bar * bar
     window = _Window(start, start + bars * bar, bars)

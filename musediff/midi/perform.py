@@ -24,6 +24,7 @@ class Report:
     stuck: int = 0
     pedalled: int = 0
     lengthened: int = 0
+    left_out: int = 0
 
     def damage(self) -> str:
         """Which tracks are broken, without a full stop."""
@@ -43,6 +44,8 @@ class Report:
             said.append(f"{count(self.pedalled, 'note was', 'notes were')} lengthened to the release of the sustain pedal.")
         if self.lengthened:
             said.append(f"{count(self.lengthened, 'note', 'notes')} of no length got the length of a 1/32 note.")
+        if self.left_out:
+            said.append(f"{count(self.left_out, 'event is', 'events are')} left out: volume, pan, pitch bends and other controls.")
         return said
 
 

@@ -37,7 +37,8 @@ def read(data: bytes, name: str = "the file", *, pedal: bool = True) -> Score:
     per_quarter, said_division = _division(raw, tracks, name)
     said += said_division
     _check_amount(tracks, per_quarter, name)
-    report = Report(broken=[number for number, track in enumerate(tracks, 1) if not track.whole])
+    broken = [number for number, track in enumerate(tracks, 1) if not track.whole]
+    report = Report(broken, left_out=sum(track.left_out for track in tracks))
     parts = _parts(tracks, per_quarter, pedal, report)
     if not parts:
         raise BadMidi(_no_notes(name, raw, report))

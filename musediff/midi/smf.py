@@ -40,11 +40,12 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RawTrack:
-    """``whole``: the track was read up to its end mark. Ticks are the file's own."""
+    """``whole``: the track was read up to its end mark. ``left_out``: other controls, pitch bends, pressure. Ticks are the file's own."""
 
     events: list[Event]
     end_tick: int
     whole: bool
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def _number(body: bytes, at: int) -> tuple[int, int]:
 def _events(body: bytes) -> RawTrack:
     """Events up to the end mark, the last byte or the first impossible byte."""
     events: list[Event] = []
-    tick = status = at = 0
+    tick = status = at = left_out = 0
     try:
         while True:
             delta, after = _number(body, at)
@@ -135,7 +136,7 @@ def _events(body: bytes) -> RawTrack:
             if status_now >= 0xF0:
                 kind, content, after = _system(body, status_now, after)
                 if status_now == META and kind == END_OF_TRACK:
-                    return RawTrack(events, tick + delta, True)
+                    return RawTrack(events, tick + delta, True, left_out)
                 if status_now == META and kind in KEPT_META:
                     events.append(Event(tick + delta, META, kind, 0, content))
             else:
@@ -147,9 +148,11 @@ def _events(body: bytes) -> RawTrack:
                 status, command = status_now, status_now & 0xF0
                 if command <= NOTE_ON or command == PROGRAM or (command == CONTROL and first in KEPT_CONTROLS):
                     events.append(Event(tick + delta, status, first, second))
+                else:
+                    left_out += 1
             tick, at = tick + delta, after
     except (IndexError, KeyError, ValueError):
-        return RawTrack(events, tick, False)
+        return RawTrack(events, tick, False, left_out)
 
 
 def _system(body: bytes, status: int, at: int) -> tuple[int, bytes, int]:
