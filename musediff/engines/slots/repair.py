@@ -66,7 +66,7 @@ def slipped_logits(network: SlotsNetwork, slots: Slots, wrong_BNF: Tensor) -> Te
 
 def logit_of_slip(expected_XV: Tensor, pitch_X: Tensor) -> Tensor:
     """Probabilities of the right pitch, the pitch that is there -> logit that it is not the right one."""
-    around_XS = F.pad(expected_XV, (SLIP, SLIP)).unfold(1, 2 * SLIP + 1, 1)[torch.arange(len(pitch_X)), pitch_X]
+    around_XS = F.pad(expected_XV, (SLIP, SLIP)).unfold(1, 2 * SLIP + 1, 1)[torch.arange(len(pitch_X), device=pitch_X.device), pitch_X]
     right_X = around_XS[:, SLIP]
     slipped_X = (1 - ANYWHERE) * (around_XS.sum(1) - right_X) / (2 * SLIP) + ANYWHERE / expected_XV.shape[1]
     return torch.log(slipped_X / right_X.clamp(min=1e-9)) + math.log(SLIPPED / (1 - SLIPPED))
