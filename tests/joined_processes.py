@@ -1,21 +1,18 @@
 """A function run by several processes that train together, as torchrun would start them."""
 
 import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
 import torch.multiprocessing as mp
 
+from tests.processes import free_port
 from train.ranks import joined
 
 
 def together(function: Callable[..., None], *args: object, size: int = 2) -> None:
     """``function(ranks, *args)`` in ``size`` new processes; raises if one fails. It must lie in a module, for it is sent by name."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.start_processes(_begin, (size, port, function, args), nprocs=size, start_method="spawn")
+    mp.start_processes(_begin, (size, free_port(), function, args), nprocs=size, start_method="spawn")
 
 
 def _begin(rank: int, size: int, port: int, function: Callable[..., None], args: tuple[Any, ...]) -> None:

@@ -12,11 +12,16 @@ ROOT = Path(__file__).parents[1]
 PATIENCE = 240  # seconds, of a very busy machine
 
 
-def start(words: Sequence[object], size: int = 2) -> list[subprocess.Popen[str]]:
-    """One process for each rank. They can meet at a port of this machine."""
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        return free.getsockname()[1]
+
+
+def start(words: Sequence[object], size: int = 2) -> list[subprocess.Popen[str]]:
+    """One process for each rank. They can meet at a port of this machine."""
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [_popen(["-m", "musediff", *words], {"RANK": str(rank), "WORLD_SIZE": str(size), **meeting}) for rank in range(size)]
 
 

@@ -3,9 +3,9 @@
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 
 from musediff.data.build import build
 from musediff.errors import BadRequest
+from tests.processes import free_port
 from train import launch
 
 SAMPLE = Path(__file__).parent / "assets" / "sample"
@@ -99,15 +100,9 @@ def test_what_torchrun_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 
 def musediff(words: list[str], folder: Path, root: Path) -> subprocess.CompletedProcess[str]:
     """The command as a user gives it, from another folder."""
-    process = begun(words, folder, root)
-    out, err = process.communicate(timeout=240)
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
-
-
-def begun(words: list[str], folder: Path, root: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(root)}
     line = [sys.executable, "-m", "musediff", "train", *words]
-    return subprocess.Popen(line, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
 
 
 def test_two_processes_train_as_one(root: Path, tmp_path: Path) -> None:
@@ -125,14 +120,12 @@ def test_two_processes_train_as_one(root: Path, tmp_path: Path) -> None:
 
 def test_two_machines_meet_and_train_as_one(root: Path, tmp_path: Path) -> None:
     build({"pop909": SAMPLE}, tmp_path / "sample.npz")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        meeting = f"--nnodes 2 --rdzv-endpoint 127.0.0.1:{free.getsockname()[1]} --rdzv-id test --nproc-per-node 1"
+    meeting = f"--nnodes 2 --rdzv-endpoint 127.0.0.1:{free_port()} --rdzv-id test --nproc-per-node 1"
     words = f"--distributed {meeting} slots-tiny --data sample.npz --out run --steps 3 --log-interval 1 --tokens 200".split()
-    machines = [begun(words, tmp_path, root) for _ in range(2)]
-    printed = [machine.communicate(timeout=240) for machine in machines]
-    assert [machine.returncode for machine in machines] == [0, 0], printed
-    assert sum('"step"' in out for out, _ in printed) == 1, "one of them writes"
+    with ThreadPoolExecutor() as machines:
+        done = list(machines.map(lambda _: musediff(words, tmp_path, root), range(2)))
+    assert [machine.returncode for machine in done] == [0, 0], done
+    assert sum('"step"' in machine.stdout for machine in done) == 1, "one of them writes"
     assert len(torch.load(tmp_path / "run" / "state-000003.pt", weights_only=True)["chance"]) == 2
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from musediff.clip import Clip, Note
 from musediff.errors import BadRequest
 from musediff.metrics.ranking import spearman
-from musediff.metrics.repair import damage, detection_f1, note_f1, slips
+from musediff.metrics.repair import PrecisionRecall, damage, detection_f1, note_f1, slips
 from musediff.metrics.similarity import msim, vectors
 from musediff.pipeline import MusePipeline, Sampling
 
@@ -40,27 +40,23 @@ def repaired(pipeline: MusePipeline, clip: Clip, sampling: Sampling) -> Row:
     track = clip.tracks[0]
     notes, bad = damage(track.notes, np.random.default_rng(sampling.seed), DAMAGE, clip.bar_ticks)
     try:
-        mended = pipeline.repair(replace(clip, tracks=(replace(track, notes=notes),)), sampling=sampling).clips[0]
-        again = pipeline.repair(clip, sampling=sampling).clips[0].tracks[0].notes
+        mended, again = _mended(pipeline, clip, notes, sampling), _mended(pipeline, clip, track.notes, sampling)
     except BadRequest as error:
         return Row(refused=f"repair: {error}")
-    left, whole = set(mended.tracks[0].notes), vectors(track.notes, clip)
-    found = detection_f1({k for k, note in enumerate(notes) if note not in left}, bad)
-    before, after = (msim(whole, vectors(played, clip)).product for played in (notes, mended.tracks[0].notes))
-    figures = {f"found_{name}": value for name, value in found._asdict().items()}
+    whole = vectors(track.notes, clip)
+    before, after = (msim(whole, vectors(played, clip)).product for played in (notes, mended))
+    figures = {f"found_{name}": value for name, value in _found(notes, mended, bad)._asdict().items()}
     touched = share_changed(track.notes, again)
     return Row(figures | {"repaired_msim": after, "clean_changed": touched}, {"repaired_msim": before})
 
 
 def slipped(pipeline: MusePipeline, clip: Clip, sampling: Sampling) -> Row:
     """A tenth of the notes one to four semitones off, all else as it was: which of them come back otherwise than they are."""
-    track = clip.tracks[0]
-    notes, bad = slips(track.notes, np.random.default_rng(sampling.seed), SLIPS)
+    notes, bad = slips(clip.tracks[0].notes, np.random.default_rng(sampling.seed), SLIPS)
     try:
-        left = set(pipeline.repair(replace(clip, tracks=(replace(track, notes=notes),)), sampling=sampling).clips[0].tracks[0].notes)
+        found = _found(notes, _mended(pipeline, clip, notes, sampling), bad)
     except BadRequest as error:
         return Row(refused=f"repair: {error}")
-    found = detection_f1({k for k, note in enumerate(notes) if note not in left}, bad)
     return Row({"slips_precision": found.precision, "slips_recall": found.recall})
 
 
@@ -121,6 +117,18 @@ def companion(clips: Sequence[Clip], songs: Sequence[int], place: int) -> Clip |
         if songs[other] != songs[place] and clips[other].time_signature == clip.time_signature:
             return clips[other]
     return None
+
+
+def _mended(pipeline: MusePipeline, clip: Clip, notes: tuple[Note, ...], sampling: Sampling) -> tuple[Note, ...]:
+    """What repair makes of the clip with these notes."""
+    given = replace(clip, tracks=(replace(clip.tracks[0], notes=notes),))
+    return pipeline.repair(given, sampling=sampling).clips[0].tracks[0].notes
+
+
+def _found(notes: Sequence[Note], back: Sequence[Note], bad: frozenset[int]) -> PrecisionRecall:
+    """Notes that did not come back as they were against those that are ``bad``."""
+    left = set(back)
+    return detection_f1({k for k, note in enumerate(notes) if note not in left}, bad)
 
 
 def _parted(notes: Sequence[Note], bar_ticks: int) -> tuple[list[Note], list[Note]]:

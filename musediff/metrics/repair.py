@@ -1,6 +1,6 @@
 """How much of a damaged part is found and put right, and the damage that the evaluation does."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -46,8 +46,7 @@ def damage(notes: Sequence[Note], rng: np.random.Generator, share: float, bar_ti
     A pitch that another note has at the same onset is drawn again, so that no two notes become one. Returns the notes, sorted,
     and the indices of the damaged ones among them.
     """
-    assert 0 <= share <= 1, share
-    chosen: list[int] = sorted(rng.choice(len(notes), size=round(share * len(notes)), replace=False).tolist()) if notes else []
+    chosen = _chosen(notes, rng, share)
     result = list(notes)
     taken = {(note.onset_ticks, note.pitch) for note in notes}
     for index in chosen:
@@ -60,7 +59,7 @@ def damage(notes: Sequence[Note], rng: np.random.Generator, share: float, bar_ti
         duration = max(1, round((int(rng.integers(128)) + 1) * bar_ticks / 128))
         velocity = max(2, 2 * int(rng.integers(64)) + 1)  # the original's 64 velocities: 2, 3, 5, ..., 127
         result[index] = Note(onset, pitch, duration, velocity)
-    return _in_order(result, chosen)
+    return _in_order(result, set(chosen))
 
 
 def slips(notes: Sequence[Note], rng: np.random.Generator, share: float, most: int = 4) -> tuple[tuple[Note, ...], frozenset[int]]:
@@ -68,9 +67,8 @@ def slips(notes: Sequence[Note], rng: np.random.Generator, share: float, most: i
 
     A note all of whose keys around are taken at its onset stays as it is.
     """
-    assert 0 <= share <= 1, share
-    chosen: list[int] = sorted(rng.choice(len(notes), size=round(share * len(notes)), replace=False).tolist()) if notes else []
-    result, wrong = list(notes), []
+    chosen = _chosen(notes, rng, share)
+    result, wrong = list(notes), set()
     taken = {(note.onset_ticks, note.pitch) for note in notes}
     for index in chosen:
         note = notes[index]
@@ -79,14 +77,20 @@ def slips(notes: Sequence[Note], rng: np.random.Generator, share: float, most: i
         if free:
             result[index] = note._replace(pitch=int(rng.choice(free)))
             taken.add((note.onset_ticks, result[index].pitch))
-            wrong.append(index)
+            wrong.add(index)
     return _in_order(result, wrong)
 
 
-def _in_order(notes: Sequence[Note], wrong: Collection[int]) -> tuple[tuple[Note, ...], frozenset[int]]:
+def _chosen(notes: Sequence[Note], rng: np.random.Generator, share: float) -> list[int]:
+    """Places of this share of the notes, in order."""
+    assert 0 <= share <= 1, share
+    return sorted(rng.choice(len(notes), size=round(share * len(notes)), replace=False).tolist()) if notes else []
+
+
+def _in_order(notes: Sequence[Note], wrong: Set[int]) -> tuple[tuple[Note, ...], frozenset[int]]:
     """Sorted, with the places that the ``wrong`` ones have then."""
     order = sorted(range(len(notes)), key=lambda i: notes[i])
-    return tuple(notes[i] for i in order), frozenset(place for place, i in enumerate(order) if i in set(wrong))
+    return tuple(notes[i] for i in order), frozenset(place for place, i in enumerate(order) if i in wrong)
 
 
 def _score(hits: int, found: int, true: int) -> PrecisionRecall:

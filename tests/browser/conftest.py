@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from musediff.clip import Clip, Meta
 from musediff.pipeline import MusePipeline, Sampling
 from musediff.render.audio import Audio, Synthesizer
 from tests.event_loop import in_a_loop
+from tests.processes import free_port
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -75,9 +75,7 @@ class SlowSynth(Synthesizer):
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a running page with files in a folder of its own."""
     os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("gradio"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     page = in_a_loop(lambda: build_ui({"slots": SlowPipeline(), "muse": MusePipeline.tiny("muse")}, SlowSynth()))  # type: ignore[arg-type]
     yield in_a_loop(lambda: launch(page, "127.0.0.1", port, background=True))
     page.close(verbose=False)

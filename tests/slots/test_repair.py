@@ -3,15 +3,15 @@
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from musediff.engines.slots import layout, vocab
+from musediff.engines.slots import vocab
 from musediff.engines.slots.batch import Slots
 from musediff.engines.slots.network import NetworkConfig, SlotsNetwork
 from musediff.engines.slots.repair import ANYWHERE, SLIPPED, find_wrong, logit_of_slip, slipped_logits
-from tests.slots.conftest import make_clip
+from musediff.engines.slots.sampler import joined
+from tests.slots.test_sampler import slots_of as batch_of
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +21,7 @@ def network() -> SlotsNetwork:
 
 
 def slots_of(seed: int) -> Slots:
-    clip = make_clip(seed)
-    tracks = layout.encode_clip(clip)
-    everything = np.ones((clip.num_measures, 1), bool)
-    return layout.batch([layout.start_row(tracks, everything, np.ones(len(vocab.FIELDS), bool))], clip)[0]
+    return batch_of(seed, variants=1)[0]
 
 
 def test_a_slip_is_judged_by_bayes_rule() -> None:
@@ -69,7 +66,7 @@ def test_only_open_pitches_are_found_and_a_higher_sensitivity_finds_no_fewer(net
 
 def test_rows_do_not_touch_each_other(network: SlotsNetwork) -> None:
     slots = slots_of(5)
-    twice = Slots(**{name: torch.cat([getattr(slots, name)] * 2) for name in Slots.__dataclass_fields__})
+    twice = joined(slots, slots)
     other = replace(twice, values_BNF=twice.values_BNF.clone())
     other.values_BNF[1, :, vocab.PITCH] = 60
     nothing = torch.zeros_like(other.values_BNF, dtype=torch.bool)

@@ -142,7 +142,7 @@ class SlotsEngine:
             self._find(state)
         elif any(again.any() for again in state.redrawn):
             self._redraw(state)
-        state.slots, state.noise = self._laid_out(state)
+        state.slots, state.noise = self._laid_out(state.rows, request.clip)
         device = self.network.device
         draw = FieldSampler(self.network, allowed(request.clip.tracks, request.clip.bar_ticks, device), temperature)
         for slots in denoise(state.slots, state.noise, draw, request.steps, guidance, drawing_on(device, state.generator)):
@@ -150,8 +150,8 @@ class SlotsEngine:
             state.step += 1
             yield state
 
-    def _laid_out(self, state: SlotsState) -> tuple[Slots, Noise]:
-        slots, noise = layout.batch(state.rows, state.request.clip)
+    def _laid_out(self, rows: list[layout.Row], clip: Clip) -> tuple[Slots, Noise]:
+        slots, noise = layout.batch(rows, clip)
         device = self.network.device
         return slots.to(device), Noise(noise.hidden_BNF.to(device), noise.open_BNF.to(device))
 
@@ -176,10 +176,10 @@ class SlotsEngine:
             for row in state.rows:
                 row.hidden = row.open & layout.told_wrong(row, state.request.tracks[0], state.request.wrong)
             return
-        slots, noise = self._laid_out(state)
+        slots, noise = self._laid_out(state.rows[:1], state.request.clip)  # all variants are of the same clip
         wrong_BNF = find_wrong(self.network, slots, noise.open_BNF, state.request.strength).cpu()
-        for i, row in enumerate(state.rows):
-            row.hidden = row.open & wrong_BNF[i, : len(row.bar)].numpy()
+        for row in state.rows:
+            row.hidden = row.open & wrong_BNF[0, : len(row.bar)].numpy()
 
     def raw_legal(self, state: SlotsState | Composing) -> None:
         """Notes are slots, not a sequence: nothing illegal can be drawn."""
